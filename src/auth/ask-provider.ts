@@ -8,15 +8,16 @@ import { isFailure, isOfKeys } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 /**
- * Who a token is of. `'unavailable'`: the keys to judge it by are not there now. `'failed'`: the application's code
- * threw, which may mean either, or gave what cannot be enforced.
+ * The user that a token belongs to, or why there is none. `'unavailable'`: the keys to judge it by are missing just
+ * now. `'failed'`: the application's code threw, which may mean anything, or returned a context that cannot be
+ * enforced.
  */
 export type ProviderAnswer = CheckedAuthContext | 'refused' | 'unavailable' | 'failed'
 
 /**
- * Asks a provider, which may be the application's: it lets in only those for whom it returns a context that can be
- * enforced. A value that is missing in a scope would otherwise not be asked for, and open the collection. Why a token is
- * refused is logged here, whichever provider it is.
+ * Asks a provider, which may be the application's, and lets a client in only with a context that can be enforced: a
+ * value missing from a scope would otherwise not be compared, and open the collection. The reason for a refusal is
+ * logged here, for every provider.
  */
 export async function askProvider(
   provider: AuthProvider,

@@ -19,7 +19,7 @@ export interface JwtAuthConfig {
 /** Tokens of `@korajs/auth`. */
 export interface KoraAuthConfig {
   readonly mode: 'kora'
-  /** Any of them may have signed a token, so that secrets can be rotated. */
+  /** Any of them may have signed a token, which allows secrets to be rotated. */
   readonly secret: string | readonly string[]
   readonly scopes?: ScopeSource
 }
@@ -48,7 +48,7 @@ export interface JwtConfig {
   readonly keys?: readonly KeyConfig[]
   readonly jwksUrl?: string
   readonly secret?: string | readonly string[]
-  /** Narrows what the keys imply; never widens it to an algorithm that does not fit a key. */
+  /** Narrows the algorithms that the keys imply; never adds one that does not fit a key. */
   readonly algorithms?: readonly string[]
   readonly issuer?: string | readonly string[]
   readonly audience?: string | readonly string[]
@@ -62,6 +62,6 @@ export interface KeyConfig {
   readonly alg?: string
   readonly jwk?: { readonly [property: string]: unknown }
   readonly pem?: string
-  /** Absolute path of a JWK or PEM file, told apart by content. */
+  /** Absolute path of a JWK or PEM file; its content tells which. */
   readonly file?: string
 }

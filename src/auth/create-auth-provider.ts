@@ -22,8 +22,8 @@ export interface CreateAuthProviderOptions {
 }
 
 /**
- * Builds the provider that the configuration asks for. A JWKS is fetched once before this returns;
- * if that fails, the log says so and the server starts all the same.
+ * Creates the configured provider. A JWKS is fetched once before this returns; if that fails, the failure is logged
+ * and the server starts all the same.
  *
  * @throws AuthError `AUTH_CONFIG` when a key cannot be used
  */
@@ -56,7 +56,7 @@ export async function createAuthProvider(
   }
 }
 
-/** Collection → fields that the configured scopes decide by, for the server to index. */
+/** Collection → fields that the configured scopes filter by, for the server to index. */
 export function scopeFieldsOfAuth(config: AuthConfig): { readonly [collection: string]: readonly string[] } {
   switch (config.mode) {
     case 'none':
@@ -87,7 +87,7 @@ async function createJwtProvider(
   scopes: ScopeSource | undefined,
   options: CreateAuthProviderOptions,
 ): Promise<AuthProvider> {
-  const { JwtVerifier } = await import('./jwt-verifier.ts') // only who verifies tokens loads the library for it
+  const { JwtVerifier } = await import('./jwt-verifier.ts') // loaded only where tokens are verified
   const verifier = new JwtVerifier({
     keySource: await openKeySource(config, options),
     issuer: config.issuer,
@@ -106,7 +106,7 @@ async function openKeySource(config: JwtConfig, options: CreateAuthProviderOptio
   }
   const { runtime, logger } = options
   const client = new JwksClient({ url: config.jwksUrl, algorithms: config.algorithms, runtime, logger })
-  await client.refresh() // a failure is logged there, and tried again with the first token
+  await client.refresh() // a failure is logged there; the first token tries again
   return client
 }
 

@@ -4,14 +4,14 @@ import { type GrantKinds, UNKNOWN_GRANT_KINDS } from './scope-templates.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 
-/** A provider that decides by a verdict, so that who asks can tell a token that was refused from one that was not judged. */
+/** A provider that returns a verdict, so that a refused token can be told from one that could not be judged. */
 export abstract class ExplainingProvider implements AuthProvider {
-  /** As far as they are known. */
+  /** The grant kinds, as far as they are known. */
   get grantKinds(): GrantKinds {
     return UNKNOWN_GRANT_KINDS
   }
 
-  /** What `authenticate` decides, with the reason. */
+  /** Decides as `authenticate` does, and gives the reason. */
   abstract explain(token: string): Promise<AuthVerdict>
 
   async authenticate(token: string): Promise<AuthContext | null> {
@@ -21,9 +21,9 @@ export abstract class ExplainingProvider implements AuthProvider {
 }
 
 /**
- * The verdict that lies in what a provider returned.
+ * Turns what a provider returned into a verdict.
  *
- * @throws AuthError `AUTH_CONTEXT_INVALID` for what is no context
+ * @throws AuthError `AUTH_CONTEXT_INVALID` for anything that is not a context
  */
 export function contextToVerdict(value: unknown): AuthVerdict {
   const context = checkContext(value)
@@ -31,7 +31,7 @@ export function contextToVerdict(value: unknown): AuthVerdict {
 }
 
 /**
- * The verdict of a provider about a token, with the reason where the provider tells it.
+ * The verdict of a provider on a token, with the reason if the provider gives one.
  *
  * @throws whatever the provider throws
  */
@@ -40,12 +40,12 @@ export async function explainToken(provider: AuthProvider, token: string): Promi
   return contextToVerdict(await provider.authenticate(token))
 }
 
-/** What a provider grants all users alike, and each for itself. */
+/** The collections of which a provider grants all users the same part, and each user a part of its own. */
 export function grantKindsBy(provider: AuthProvider): GrantKinds {
   return isExplaining(provider) ? provider.grantKinds : UNKNOWN_GRANT_KINDS
 }
 
-/** False where a class of the application decides in a way of its own, of which the verdict would know nothing. */
+/** False where an application's subclass decides in a way of its own, which `explain` would not reflect. */
 function isExplaining(provider: AuthProvider): provider is ExplainingProvider {
   return (
     provider instanceof ExplainingProvider &&

@@ -8,15 +8,15 @@ import { selectKeys } from './key-source.ts'
 import type { VerificationKey } from './verification-key.ts'
 import { jwkToKey, parseJsonObject } from './verification-key.ts'
 
-const REFRESH_AFTER_MS = 600_000 // fetched beside the handshake of whoever comes then
-const DISTRUST_AFTER_MS = 2 * REFRESH_AFTER_MS // keys that were withdrawn are believed as much longer, at most
-const UNKNOWN_KID_COOLDOWN_MS = 10_000 // a rotation is followed at once, the next one after this
+const REFRESH_AFTER_MS = 600_000 // fetched in the background of the next handshake
+const DISTRUST_AFTER_MS = 2 * REFRESH_AFTER_MS // withdrawn keys stay trusted at most this much longer
+const UNKNOWN_KID_COOLDOWN_MS = 10_000 // a rotation is followed at once, the next one after this time
 const USELESS_FETCH_COOLDOWN_MS = 30_000 // tokens with invented kids cost the issuer two fetches a minute
 const FETCH_TIMEOUT_MS = 5_000 // a client waits for its handshake meanwhile
-const MAX_STRAYS = 10_000 // some 100 bytes each; a flood that fills this within a pause keeps those out whose key is unknown
+const MAX_STRAYS = 10_000 // some 100 bytes each; a flood that fills this in a cooldown keeps out unknown keys
 const MAX_JWKS_BYTES = 262_144 // real key sets have a few KB
 
-/** Null when the URL may be fetched from; otherwise why not. */
+/** Why keys may not be fetched from this URL; null when they may. */
 export function jwksUrlProblem(text: string): string | null {
   if (!URL.canParse(text)) return 'is no URL'
   const url = new URL(text)
@@ -27,12 +27,12 @@ export function jwksUrlProblem(text: string): string | null {
 }
 
 /**
- * The keys behind a JWKS URL: fetched once at the start, kept, fetched again when they are old or
- * when a token names a kid that is not among them. A token waits for that where they are too old to be
- * believed. While the issuer is down the last ones serve on.
+ * The keys behind a JWKS URL: fetched once at the start, kept, and fetched again when they are old or a token names
+ * an unknown kid. A token waits for that fetch if the keys are too old to be trusted. While the issuer is down, the
+ * last keys stay in use.
  *
- * That a kid is unknown says nothing of a token where the keys are from before it came: it may be the first one after a
- * rotation. Whether there is such a key is known with the first fetch that succeeds after that.
+ * An unknown kid proves nothing against a token while the keys are older than its arrival: it may be the first
+ * after a rotation. Only the next successful fetch after its arrival tells whether there is such a key.
  */
 export class JwksClient implements KeySource {
   readonly #url: string
@@ -42,7 +42,10 @@ export class JwksClient implements KeySource {
   #keys: readonly VerificationKey[] | null = null
   #fetchedAt = 0
   #fetches = 0
-  /** Tokens whose kid was unknown, by hash: the successful fetches before each first came. The latest to come are last. */
+  /**
+   * Hashes of tokens with an unknown kid → number of successful fetches before the token first came. The latest
+   * arrivals come last.
+   */
   readonly #fetchesByStray = new Map<string, number>()
   #mayFetchAt = Number.NEGATIVE_INFINITY
   #fetching: Promise<string | null> | null = null
@@ -86,7 +89,7 @@ export class JwksClient implements KeySource {
       await this.#refreshFor(kid)
     } else if (ageMs >= REFRESH_AFTER_MS && this.#mayFetch()) {
       this.#pauseFor(UNKNOWN_KID_COOLDOWN_MS)
-      void this.refresh() // nobody waits: the keys at hand are good enough
+      void this.refresh() // not awaited: the present keys are good enough
     }
     if (this.#keys === null) return 'KEYS_UNAVAILABLE'
     if (this.#has(kid) || this.#fetches > this.#noteStray(token, fetchesBefore))
@@ -99,9 +102,9 @@ export class JwksClient implements KeySource {
   }
 
   /**
-   * By the token and not by its kid: a kid may be guessed before it is used.
+   * Remembers the token, and not its kid, because a kid may be guessed before it is used.
    *
-   * @returns the successful fetches before it first came
+   * @returns the number of successful fetches before the token first came
    */
   #noteStray(token: string, fetchesBefore: number): number {
     const tokenHash = hash('sha256', token, 'base64url')
@@ -115,7 +118,7 @@ export class JwksClient implements KeySource {
     return fetches
   }
 
-  /** Fetches because a token cannot be verified without, or not safely, unless that was tried just now. */
+  /** Fetches because a token cannot be verified (safely) without it, unless that was tried just now. */
   async #refreshFor(kid: string | undefined): Promise<void> {
     if (this.#fetching !== null) {
       await this.#fetching
@@ -183,7 +186,7 @@ async function readBounded(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** Keys for other purposes, of unknown types, or with shared secrets are skipped. */
+/** Skips keys for other purposes, of unknown types, or with shared secrets. */
 function parseJwks(text: string, accepted: readonly string[] | undefined): readonly VerificationKey[] {
   const jwks = parseJsonObject(text)
   if (jwks === null || !Array.isArray(jwks.keys)) throw new Error('the answer is no JWKS')
@@ -191,7 +194,7 @@ function parseJwks(text: string, accepted: readonly string[] | undefined): reado
   for (const jwk of jwks.keys as readonly unknown[]) {
     if (typeof jwk !== 'object' || jwk === null) continue
     const result = jwkToKey(jwk as { readonly [property: string]: unknown }, { accepted })
-    // A secret that anybody can read proves nothing.
+    // A secret that anyone can read proves nothing.
     if (typeof result !== 'string' && result.key.type === 'public') keys.push(result)
   }
   if (keys.length === 0) throw new Error('the answer holds no key that can be used')

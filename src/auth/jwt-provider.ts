@@ -11,11 +11,11 @@ import { callUserCode } from './user-callback.ts'
 
 export interface JwtAuthProviderOptions {
   readonly verifier: TokenVerifier
-  /** Claim, or path of claims, that names the user. Default `'sub'`. */
+  /** Claim, or path of claims, that holds the user id. Default `'sub'`. */
   readonly userIdClaim?: string
   /** Absent: an authenticated user sees everything. */
   readonly scopes?: ScopeSource | undefined
-  /** Hears of errors that the scopes function throws. */
+  /** Logs errors that the scopes function throws. */
   readonly logger?: Logger
 }
 
@@ -70,7 +70,7 @@ export class JwtAuthProvider extends ExplainingProvider {
   }
 }
 
-/** A user id is text; in a claim of the issuer's own, a whole number is one too. */
+/** Reads the user id, which must be text. In a claim of the issuer's own choice, a whole number is accepted too. */
 function readUserId(claims: Claims, name: string): string | TokenRefusal {
   const value = readClaim(claims, name)
   if (isUserId(value)) return value

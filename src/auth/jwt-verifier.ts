@@ -22,8 +22,8 @@ export interface JwtVerifierOptions {
 }
 
 /**
- * Verifies signed JWTs. Key and algorithm are chosen from the configuration; the header of a token
- * can only name one of them, and `jku`, `x5u` and `jwk` in it mean nothing.
+ * Verifies signed JWTs. Keys and algorithms come from the configuration; a token's header can only select among
+ * them, and its `jku`, `x5u` and `jwk` are ignored.
  *
  * @see RFC 7519; RFC 8725, JSON Web Token Best Current Practices
  */
@@ -61,7 +61,7 @@ export class JwtVerifier implements TokenVerifier {
 
   #checkClaims(claims: JWTPayload): TokenVerdict {
     const { exp } = claims
-    // JSON.parse makes Infinity of 1e999, which would be a token for ever.
+    // JSON.parse reads 1e999 as Infinity, which would make a token that never expires.
     if (exp === undefined || !Number.isFinite(exp))
       return refuseToken('CLAIM_INVALID', 'The claim exp is no time.')
     const { clockToleranceMs, runtime } = this.#options
@@ -105,7 +105,7 @@ function parseHeader(token: string): TokenHeader | TokenRefusal {
   }
 }
 
-/** The reasons in words of our own: messages of a library may change, and may quote the token. */
+/** Our own words for the reasons, because a library's messages may change, and may quote the token. */
 function describeRefusal(error: unknown): TokenRefusal {
   if (error instanceof errors.JWTExpired) return refuseToken('TOKEN_EXPIRED')
   if (error instanceof errors.JWTClaimValidationFailed) return describeClaimRefusal(error)

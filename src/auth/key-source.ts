@@ -6,10 +6,10 @@ import { jwkToKey, keyFileToKey, pemToKey, secretToKey } from './verification-ke
 /** Where a verifier finds its keys. */
 export interface KeySource {
   /**
-   * The keys that may have signed a token with this kid, in the order to try them.
+   * Finds the keys that may have signed a token with this kid, in the order to try them.
    *
    * @param kid undefined when the token names none
-   * @returns why nothing can be said of the token, which is another thing than none: then there is no such key
+   * @returns the keys, which may be none, or why the token cannot be judged at all
    */
   find(
     kid: string | undefined,
@@ -17,18 +17,18 @@ export interface KeySource {
   ): Promise<readonly VerificationKey[] | 'KEYS_UNAVAILABLE' | 'KEY_UNCONFIRMED'>
 }
 
-/** Something wrong with one setting; `path` is relative to `jwt` (`keys[0].file`). */
+/** A problem with one setting; `path` is relative to `jwt` (`keys[0].file`). */
 export interface KeyProblem {
   readonly path: string
   readonly message: string
 }
 
-/** Keys that stand in the configuration. */
+/** The keys in the configuration. */
 export function createStaticKeySource(keys: readonly VerificationKey[]): KeySource {
   return { find: async (kid) => selectKeys(keys, kid) }
 }
 
-/** A key without a kid may belong to every token; a token without one may belong to every key. */
+/** Selects keys by kid. A key without one fits every token, and a token without one fits every key. */
 export function selectKeys(
   keys: readonly VerificationKey[],
   kid: string | undefined,
@@ -54,7 +54,7 @@ export function parseConfiguredKeys(config: JwtConfig): {
   return { keys, problems }
 }
 
-/** `secret` is one text or several; the path of a problem names the entry of a list. */
+/** Parses `secret`, which is one text or several; for a list, the path of a problem names the entry. */
 export function parseSecrets(
   secret: string | readonly string[] | undefined,
   accepted?: readonly string[],

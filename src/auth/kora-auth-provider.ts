@@ -10,13 +10,13 @@ import { endOfToken } from './token-end.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
-/** What `@korajs/auth` puts into a token, as far as it matters here. */
+/** The part of a `@korajs/auth` token that is used here. */
 export interface KoraTokenPayload {
-  /** The user. */
+  /** The user id. */
   readonly sub: string
   /** The device that the token was issued to. */
   readonly dev: string
-  /** Only `'access'` is let in. */
+  /** Only `'access'` is accepted. */
   readonly type: string
   /** seconds since the epoch */
   readonly exp?: number
@@ -24,13 +24,13 @@ export interface KoraTokenPayload {
   readonly iat?: number
 }
 
-/** Has at least one of the two methods; the second is preferred. */
+/** A validator with at least one of the two methods; the second is preferred. */
 export interface KoraTokenValidator {
   validateToken?(token: string): KoraTokenPayload | null
   validateTokenWithRevocation?(token: string): Promise<KoraTokenPayload | null>
 }
 
-/** What the user store of `@korajs/auth` knows of a user, as far as it matters here: for the `metadata` of the context. */
+/** The part of a `@korajs/auth` user that goes into the `metadata` of the context. */
 export interface KoraUser {
   readonly email?: string | null
   readonly name?: string | null
@@ -41,11 +41,11 @@ type FoundUser = KoraUser | null | undefined
 export interface KoraAuthProviderOptions {
   tokenValidator: KoraTokenValidator
   userLookup: { findById(userId: string): FoundUser | Promise<FoundUser> }
-  /** Is told of each device that connects. */
+  /** Called for each device that connects. */
   deviceTracker?: { touchDevice(deviceId: string): unknown } | undefined
   /** Absent: the user sees everything. */
   resolveScopes?: ((userId: string) => GivenScopes | undefined | Promise<GivenScopes | undefined>) | undefined
-  /** Hears of errors that the functions above throw. Absent: `authenticate` throws them, and the server logs them. */
+  /** Logs errors that the functions above throw. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger | undefined
   runtime?: Pick<Runtime, 'now'> | undefined
 }
@@ -80,7 +80,7 @@ export class KoraAuthProvider extends ExplainingProvider {
     await deviceTracker?.touchDevice(payload.dev)
     return {
       userId: payload.sub,
-      // Scopes that a lookup did not find must not mean that everything is open.
+      // Scopes that a lookup did not find must not mean that everything is granted.
       ...(resolveScopes && { scopes: requireScopes(await resolveScopes.call(this.#options, payload.sub)) }),
       metadata: { deviceId: payload.dev, email: user.email, name: user.name },
       ...(isUserId(payload.dev) && { deviceId: payload.dev }),
@@ -89,7 +89,7 @@ export class KoraAuthProvider extends ExplainingProvider {
     }
   }
 
-  /** The validator of `@korajs/auth` forgives as much as our own. */
+  /** The validator of `@korajs/auth` allows the same leeway as our own. */
   #endOf(exp: number): number {
     return endOfToken(exp, KORA_LEEWAY_SECONDS * 1000, this.#runtime.now()) * 1000
   }

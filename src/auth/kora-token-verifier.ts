@@ -9,9 +9,9 @@ import { refuseToken } from './token-verdict.ts'
 import type { VerificationKey } from './verification-key.ts'
 import { parseJsonObject } from './verification-key.ts'
 
-// Base64url of {"alg":"HS256","typ":"JWT"}: the one header that tokens of @korajs/auth have.
+// Base64url of {"alg":"HS256","typ":"JWT"}, the only header that tokens of @korajs/auth have.
 const KORA_HEADER = 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9'
-export const KORA_LEEWAY_SECONDS = 5 // as @korajs/auth itself allows
+export const KORA_LEEWAY_SECONDS = 5 // the same as in @korajs/auth
 
 export interface KoraTokenVerifierOptions {
   /** Any of them may have signed a token. */
@@ -68,7 +68,7 @@ function checkKoraClaims(payload: Uint8Array, nowMs: number): TokenVerdict {
       `The claim type is ${JSON.stringify(claims.type)}; sync needs "access".`,
     )
   }
-  const exp = claims.exp as number // the loop above has found it to be one
+  const exp = claims.exp as number // checked by the loop above
   if (nowMs / 1000 > exp + KORA_LEEWAY_SECONDS) return refuseToken('TOKEN_EXPIRED')
   return { isAccepted: true, claims, endsAt: endOfToken(exp, KORA_LEEWAY_SECONDS * 1000, nowMs) }
 }

@@ -12,20 +12,23 @@ import { isFailure } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 export interface MixedAuthProviderOptions {
-  /** Decides about clients that bring a token. */
+  /** Decides about clients that send a token. */
   primary: AuthProvider
   /** What clients without a token see and write; a collection that is not listed is hidden. */
   anonymousScopes?: GivenScopes | undefined
-  /** Start of the generated user ids. Default `'anon'`. */
+  /** Prefix of the generated user ids. Default `'anon'`. */
   anonymousPrefix?: string | undefined
-  /** What a token that `primary` refuses gets; while `primary` fails, it is refused. Default `'anonymous'`. */
+  /**
+   * The treatment of a token that `primary` refuses; while `primary` fails, tokens are refused. Default
+   * `'anonymous'`.
+   */
   invalidToken?: 'anonymous' | 'reject' | undefined
-  /** Hears of errors that `primary` throws. Absent: `authenticate` throws them, and the server logs them. */
+  /** Logs errors that `primary` throws. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger | undefined
   runtime?: Pick<Runtime, 'uuid'> | undefined
 }
 
-/** Serves clients with a token and, in a scope of their own, those without one. */
+/** Serves clients with a token and, within a scope of their own, those without one. */
 export class MixedAuthProvider extends ExplainingProvider {
   readonly #primary: AuthProvider
   readonly #anonymousScopes: ScopeMap
@@ -45,7 +48,7 @@ export class MixedAuthProvider extends ExplainingProvider {
       throw new ConfigError('CONFIG_INVALID', `invalidToken: ${problem}`)
     }
     this.#primary = primary
-    // What is no scope map shows nothing, rather than everything.
+    // An invalid scope map grants nothing, rather than everything.
     this.#anonymousScopes = normalizeScopes(anonymousScopes) ?? {}
     this.#anonymousPrefix = anonymousPrefix
     this.#invalidToken = invalidToken
@@ -61,7 +64,8 @@ export class MixedAuthProvider extends ExplainingProvider {
     if (!token) return { isAccepted: true, context: this.#anonymous(), claims: {} }
     const call = { name: 'primary.authenticate', token, logger: this.#logger }
     const verdict = await callForVerdict(() => explainToken(this.#primary, token), call)
-    // A failure says nothing about the token. Its owner, as an anonymous user, would lose what was written offline.
+    // A failure proves nothing against the token. Its owner, served as an anonymous user, would lose what was
+    // written offline.
     if (verdict.isAccepted || isFailure(verdict) || this.#invalidToken === 'reject') return verdict
     return { isAccepted: true, context: this.#anonymous(), claims: {}, degradedBy: verdict }
   }

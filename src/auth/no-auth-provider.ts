@@ -1,6 +1,6 @@
 import type { AuthContext, AuthProvider } from './provider.ts'
 
-/** Accepts everyone, as one and the same user. For development, and for data that is public. */
+/** Accepts every client as one and the same user. For development and public data. */
 export class NoAuthProvider implements AuthProvider {
   async authenticate(_token?: string): Promise<AuthContext> {
     return { userId: 'anonymous', isAnonymous: true }

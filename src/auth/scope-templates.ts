@@ -2,7 +2,7 @@ import type { JsonValue } from '../core/operation.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
 import type { ScopeMap } from '../core/scope.ts'
 
-/** The verified claims of a token, as they stand in its payload. */
+/** The verified claims of a token, as in its payload. */
 export type Claims = { readonly [claim: string]: unknown }
 
 /**
@@ -23,10 +23,10 @@ export type ScopeSource = ScopeTemplate | ScopeFunction
 const CLAIM_PREFIX = '$claims.'
 
 /**
- * The scopes that a template or function gives to the owner of the claims. A value that is missing,
- * null, an array or an object hides its collection; it never opens it.
+ * The scopes that a template or function gives to the owner of the claims. A value that is missing, null, an array
+ * or an object hides its collection, and never opens it.
  *
- * @throws whatever the function throws; TypeError when it returns no scope map
+ * @throws whatever the function throws; TypeError when it does not return a scope map
  */
 export async function resolveScopes(source: ScopeSource, claims: Claims): Promise<ScopeMap> {
   if (typeof source !== 'function') return fillTemplate(source, claims)
@@ -36,10 +36,10 @@ export async function resolveScopes(source: ScopeSource, claims: Claims): Promis
 }
 
 /**
- * A scope map from a value that application code returned: filters with a value that cannot be
- * matched (undefined, array, object) are left out together with their collection.
+ * Makes a scope map from a value that application code returned. A filter with a value that cannot be compared
+ * (undefined, array, object) is left out, with its collection.
  *
- * @returns null when the value is no object of objects
+ * @returns null when the value is not an object of objects
  */
 export function normalizeScopes(value: unknown): ScopeMap | null {
   if (!isPlainObject(value)) return null
@@ -48,7 +48,7 @@ export function normalizeScopes(value: unknown): ScopeMap | null {
     if (!isPlainObject(filter)) return null
     const fields = Object.entries(filter)
     if (fields.every(([, wanted]) => wanted === null || isMatchable(wanted))) {
-      // The check above leaves null and the scalars that JSON can carry.
+      // The check above leaves only JSON scalars and null.
       entries.push([collection, Object.fromEntries(fields) as { [field: string]: JsonValue }])
     }
   }
@@ -56,8 +56,8 @@ export function normalizeScopes(value: unknown): ScopeMap | null {
 }
 
 /**
- * The fields that a template decides by, for the server to index them. A function tells its fields
- * only when it runs: for one, this is empty.
+ * The fields that a template filters by, for the server to index them. Empty for a function, whose fields show only
+ * when it runs.
  */
 export function scopeFieldsOf(source: ScopeSource | undefined): {
   readonly [collection: string]: readonly string[]
@@ -68,17 +68,17 @@ export function scopeFieldsOf(source: ScopeSource | undefined): {
   )
 }
 
-/** Collections of which all users are granted the same, and those of which each is granted its own. */
+/** Collections of which all users are granted the same part, and those of which each is granted its own. */
 export interface GrantKinds {
-  /** Collections of which all are granted the same. */
+  /** Collections of which all users are granted the same part. */
   readonly common: ReadonlySet<string>
-  /** Collections of which each user is granted what has its id; null where that is not known. */
+  /** Collections of which each user is granted the records with its id; null where unknown. */
   readonly personal: ReadonlySet<string> | null
 }
 
 export const UNKNOWN_GRANT_KINDS: GrantKinds = { common: new Set(), personal: null }
 
-/** As a template tells it by the claims that it names; a function tells nothing. */
+/** The grant kinds according to the claims that a template names; unknown for a function. */
 export function grantKindsOf(source: ScopeSource | undefined, userIdClaim: string): GrantKinds {
   if (source === undefined || typeof source === 'function') return UNKNOWN_GRANT_KINDS
   const collectionsWhere = (accepts: (values: readonly JsonValue[]) => boolean): ReadonlySet<string> => {
@@ -91,9 +91,7 @@ export function grantKindsOf(source: ScopeSource | undefined, userIdClaim: strin
   }
 }
 
-/**
- * What is wrong with a template: paths relative to it and messages, empty when nothing is.
- */
+/** The problems of a template: paths relative to it and messages; empty when there are none. */
 export function findTemplateProblems(
   template: unknown,
   options: { readonly allowsClaims: boolean } = { allowsClaims: true },
@@ -168,7 +166,7 @@ function fillFilter(
       continue
     }
     const claim = readClaim(claims, value.slice(CLAIM_PREFIX.length))
-    // null would match the records that belong to nobody: a claim without a value hides.
+    // null would match the records without an owner, so a claim without a value hides the collection.
     if (!isMatchable(claim)) return null
     fields.push([field, claim])
   }
@@ -180,8 +178,8 @@ function isClaimReference(value: JsonValue): value is string {
 }
 
 /**
- * A claim by name, or by a path through objects. The whole name is tried first, because issuers
- * use URLs, with dots, as claim names. Inherited properties do not exist.
+ * Reads a claim by name, or by a path through objects. The whole name is tried first, because issuers use URLs,
+ * with dots, as claim names. Inherited properties do not count.
  */
 export function readClaim(claims: Claims, path: string): unknown {
   if (Object.hasOwn(claims, path)) return claims[path]

@@ -6,9 +6,9 @@ import type { AuthVerdict } from './token-verdict.ts'
 import { callForVerdict } from './user-callback.ts'
 
 export interface TokenAuthProviderOptions {
-  /** Null refuses the connection. An error says nothing against the token: the client comes back later. */
+  /** Null refuses the connection. An error proves nothing against the token: the client comes back later. */
   validate(token: string): AuthContext | null | Promise<AuthContext | null>
-  /** Hears of errors that `validate` throws. Absent: `authenticate` throws them, and the server logs them. */
+  /** Logs errors that `validate` throws. Absent: `authenticate` throws them, and the server logs them. */
   logger?: Logger | undefined
 }
 

@@ -2,8 +2,8 @@ export const SIGNATURE_NOT_CANONICAL =
   'The signature has padding, blanks or spare bits, which base64url has not.'
 
 /**
- * Whether the signature of a token is spelt as base64url spells it. Decoders pass over the spare bits
- * of the last character, padding and blanks: a token would have several texts that all are accepted.
+ * True for a signature in canonical base64url. Decoders ignore the spare bits of the last character, padding and
+ * blanks, so that a token would have several accepted spellings.
  *
  * @see RFC 7515, section 2; RFC 4648, section 3.5
  */

@@ -2,8 +2,8 @@ import type { AuthContext } from './provider.ts'
 import type { Claims } from './scope-templates.ts'
 
 /**
- * Why a token is refused. For logs and `kora-server token inspect`; clients are told nothing but
- * that authentication failed, or could not be done.
+ * Reasons for refusing a token, for logs and `kora-server token inspect`. Clients learn only that authentication
+ * failed, or was not possible.
  */
 export const TOKEN_REFUSALS = {
   TOKEN_MISSING: 'The client sent no token.',
@@ -32,11 +32,11 @@ export type TokenRefusalReason = keyof typeof TOKEN_REFUSALS
 export interface TokenRefusal {
   readonly isAccepted: false
   readonly reason: TokenRefusalReason
-  /** One sentence for the operator; never holds the token. */
+  /** One sentence for the operator; never contains the token. */
   readonly message: string
 }
 
-/** What the signature and the registered claims of a token come to. */
+/** The verdict on a token's signature and registered claims. */
 export type TokenVerdict =
   | {
       readonly isAccepted: true
@@ -46,23 +46,23 @@ export type TokenVerdict =
     }
   | TokenRefusal
 
-/** What a token comes to as a whole. */
+/** The verdict on a token as a whole. */
 export type AuthVerdict =
   | {
       readonly isAccepted: true
       readonly context: AuthContext
       readonly claims: Claims
-      /** Set when the token itself was refused and its owner is served as an anonymous user. */
+      /** Set when the token was refused and its owner is served as an anonymous user. */
       readonly degradedBy?: TokenRefusal
     }
   | TokenRefusal
 
-/** Tells genuine tokens from others; knows nothing of users and scopes. */
+/** Tells genuine tokens from others; has no part in users or scopes. */
 export interface TokenVerifier {
   verify(token: string): Promise<TokenVerdict>
 }
 
-/** @param detail what is special about this token; its general meaning is added when absent */
+/** @param detail what is special about this token; default: the general meaning of the reason */
 export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenRefusal {
   return { isAccepted: false, reason, message: detail ?? TOKEN_REFUSALS[reason] }
 }
@@ -70,12 +70,12 @@ export function refuseToken(reason: TokenRefusalReason, detail?: string): TokenR
 const FAILURES_OF_KEYS: readonly TokenRefusalReason[] = ['KEYS_UNAVAILABLE', 'KEY_UNCONFIRMED']
 const FAILURES: readonly TokenRefusalReason[] = [...FAILURES_OF_KEYS, 'SCOPES_FAILED', 'PROVIDER_FAILED']
 
-/** True when the token could not be judged: nothing is said against it, and it may be accepted the next time. */
+/** True when the token could not be judged: it may be good, and accepted next time. */
 export function isFailure({ reason }: TokenRefusal): boolean {
   return FAILURES.includes(reason)
 }
 
-/** True when that is because the keys could not be fetched. */
+/** True when the keys could not be fetched. */
 export function isOfKeys({ reason }: TokenRefusal): boolean {
   return FAILURES_OF_KEYS.includes(reason)
 }

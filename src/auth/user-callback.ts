@@ -7,15 +7,14 @@ import { refuseToken } from './token-verdict.ts'
 /** A call of the application's own code. */
 export interface UserCall {
   readonly name: string
-  /** Kept out of the log, where an error quotes it. */
+  /** Removed from the log if an error quotes it. */
   readonly token: string
-  /** Hears of what the call throws; without one, the caller does. */
+  /** Logs what the call throws; null: the error is thrown to the caller. */
   readonly logger: Logger | undefined
 }
 
 /**
- * Runs the application's own code. What it throws is logged: an error in there must neither let someone in nor
- * end the server.
+ * Runs the application's own code, and logs an error of it, which must neither let a client in nor end the server.
  *
  * @returns undefined when the callback threw
  * @throws what the callback threw, when there is no logger
@@ -34,7 +33,7 @@ export async function callUserCode<T>(
 }
 
 /**
- * The verdict that rests on the application's own code.
+ * The verdict that depends on the application's own code.
  *
  * @throws what the callback threw, when there is no logger
  */

@@ -2,7 +2,7 @@ import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { createPublicKey, createSecretKey } from 'node:crypto'
 import { quantityOf } from '../core/quantity.ts'
 
-/** A key that can verify signatures, bound to the algorithms that it may be used with. */
+/** A key that verifies signatures, with the algorithms that it may be used with. */
 export interface VerificationKey {
   /** Absent: the key is tried for every token that names no other. */
   readonly kid?: string
@@ -13,16 +13,16 @@ export interface VerificationKey {
 
 export interface KeyRestrictions {
   readonly kid?: string | undefined
-  /** The algorithm that the configuration, or the JWK, names for this key. */
+  /** The algorithm that the configuration or the JWK names for this key. */
   readonly alg?: string | undefined
-  /** The algorithms that the configuration accepts at all. */
+  /** The algorithms that the configuration accepts. */
   readonly accepted?: readonly string[] | undefined
 }
 
-/** A key, or one sentence why it is none; the sentence never quotes the key. */
+/** A key, or one sentence that says why it is not one, without quoting it. */
 export type KeyResult = VerificationKey | string
 
-/** Every algorithm that signatures are accepted in. */
+/** The signature algorithms that are supported. */
 export const SIGNATURE_ALGORITHMS = [
   'HS256',
   'HS384',
@@ -43,7 +43,7 @@ export const SIGNATURE_ALGORITHMS = [
 export const MIN_SECRET_CHARACTERS = 32 // RFC 7518, 3.2: an HS256 key has at least 256 bits
 const MIN_RSA_BITS = 2048 // RFC 7518, 3.3
 
-/** A shared secret; used with HS256 unless other HMAC algorithms are accepted by name. */
+/** Makes a key of a shared secret, used with HS256 unless the configuration accepts other HMAC algorithms. */
 export function secretToKey(secret: string, restrictions: KeyRestrictions = {}): KeyResult {
   if (secret.includes('-----BEGIN ')) return 'it is a PEM key, not a secret: put it into keys'
   if (secret.length < MIN_SECRET_CHARACTERS) {
@@ -52,7 +52,7 @@ export function secretToKey(secret: string, restrictions: KeyRestrictions = {}):
   return bindKey(createSecretKey(Buffer.from(secret, 'utf8')), restrictions)
 }
 
-/** A public key or certificate in PEM; of a private key, its public half. */
+/** Makes a key of a public key or certificate in PEM, or of the public half of a private key. */
 export function pemToKey(pem: string, restrictions: KeyRestrictions): KeyResult {
   let key: KeyObject
   try {
@@ -63,7 +63,7 @@ export function pemToKey(pem: string, restrictions: KeyRestrictions): KeyResult 
   return bindKey(key, restrictions)
 }
 
-/** A JWK; of a private key, its public half. */
+/** Makes a key of a JWK, or of the public half of a private one. */
 export function jwkToKey(
   jwk: { readonly [property: string]: unknown },
   restrictions: KeyRestrictions,
@@ -85,7 +85,7 @@ export function jwkToKey(
   })
 }
 
-/** A JWK or PEM, told apart by its content. */
+/** Makes a key of a JWK or PEM file; its content tells which. */
 export function keyFileToKey(content: string, restrictions: KeyRestrictions): KeyResult {
   if (!content.trimStart().startsWith('{')) return pemToKey(content, restrictions)
   const jwk = parseJsonObject(content)
@@ -122,7 +122,7 @@ function bindKey(key: KeyObject, { kid, alg, accepted }: KeyRestrictions): KeyRe
   return { ...(kid !== undefined && { kid }), algorithms: usable, key }
 }
 
-/** A key that may serve several algorithms serves the most common one, unless they are named. */
+/** The most common algorithm of a key that could serve several, unless they are named. */
 function impliedAlgorithms(key: KeyObject, possible: readonly string[]): readonly string[] {
   return key.asymmetricKeyType === 'ed25519' ? possible : possible.slice(0, 1)
 }

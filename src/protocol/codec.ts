@@ -8,7 +8,7 @@ import { decodeProtobufMessage, encodeProtobufMessage } from './protobuf-codec.t
 import type { DecodeLimits } from './receive.ts'
 import { operationOfWireJson } from './wire-identity.ts'
 
-/** What a session reads from its client once the handshake is accepted. */
+/** Limits on what a session decodes once the handshake is accepted. */
 export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxFrameBytes: 32 * 1024 * 1024, // a batch of 100 operations of the largest size takes 25 MiB
   maxContainers: 4_000_000, // the same batch, full of drawings: a pair of coordinates takes 6 bytes
@@ -23,17 +23,17 @@ export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
   maxPresenceLength: 4 * 1024, // room for an avatar's URL
 }
 
-/** What it reads before: anybody can send it, so it is bounded to what a handshake needs. */
+/** Limits on what a session decodes before that. Anyone can send it, so they allow only what a handshake needs. */
 export const HANDSHAKE_DECODE_LIMITS = {
   maxFrameBytes: 1024 * 1024, // 20 000 vector entries of 50 bytes
   maxContainers: 1000, // of scopes and subsets
 } as const satisfies Partial<DecodeLimits>
 
 /**
- * The form that a frame is written in. Told by the frame itself and never by trying one decoder
- * after the other: half of all JSON texts pass for some envelope.
+ * The format of a frame. It is read from the frame itself and never found by trying one decoder after the other:
+ * half of all JSON texts would pass for some envelope.
  *
- * @throws ProtocolError for a binary frame that is neither
+ * @throws ProtocolError for a binary frame of neither format
  */
 export function formatOfFrame(frame: Frame): WireFormat {
   if (!frame.isBinary) return 'json'
@@ -48,7 +48,7 @@ export function formatOfFrame(frame: Frame): WireFormat {
 }
 
 /**
- * Reads one frame of a client.
+ * Decodes one frame of a client.
  *
  * @throws ProtocolError PROTOCOL_ERROR, or MESSAGE_TOO_LARGE before anything is decoded
  */
@@ -66,8 +66,8 @@ export function decodeFrame(frame: Frame, limits: DecodeLimits): ReceivedMessage
 }
 
 /**
- * Writes one frame. Presence and document updates have no binary form and are always JSON; clients
- * tell the two apart as `formatOfFrame` does.
+ * Encodes one frame. Presence and document updates have no binary form and are always JSON; clients tell the two
+ * apart as `formatOfFrame` does.
  */
 export function encodeFrame(message: SyncMessage, format: WireFormat): Frame {
   const isBinary =
@@ -76,12 +76,12 @@ export function encodeFrame(message: SyncMessage, format: WireFormat): Frame {
   return { isBinary, bytes }
 }
 
-/** All of an operation batch but its operations. */
+/** An operation batch without its operations. */
 export type DeliveryHeader = Omit<OperationBatchMessage, 'type' | 'operations'>
 
 /**
- * Writes a batch of operations from their stored JSON. For JSON nothing is parsed: the texts are
- * joined and written into one buffer.
+ * Encodes a batch of operations from their stored JSON. For JSON nothing is parsed: the texts are joined and
+ * written into one buffer.
  *
  * @param wireJsons as the store holds them, in delivery order
  */
@@ -95,7 +95,7 @@ export function encodeDeliveryFrame(
     return encodeFrame({ type: 'operation-batch', ...header, operations }, format)
   }
   const { messageId, ...rest } = header
-  // Joined in one go: put together from parts, all of it would be copied once more.
+  // Joined in one go, because joining parts would copy everything once more.
   const texts = wireJsons.length === 0 ? [''] : wireJsons.slice()
   texts[0] = `{"type":"operation-batch","messageId":${JSON.stringify(messageId)},"operations":[${texts[0]}`
   texts[texts.length - 1] += `],${JSON.stringify(rest).slice(1)}`

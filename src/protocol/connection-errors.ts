@@ -1,14 +1,14 @@
 /**
- * Why a connection ends: the code of the `error` message that the client is sent first (where
- * there is one), the WebSocket close code, what it means, and what an operator does about it. Kora clients treat all close codes
- * alike and reconnect; the codes are for people and tools.
+ * Reasons for ending a connection: the code of the `error` message that the client is sent first (if any), the
+ * WebSocket close code, the meaning, and what an operator should do. Kora clients treat all close codes alike and
+ * reconnect; the codes are for people and tools.
  */
 export const CONNECTION_ERRORS = {
   AUTH_FAILED: {
     closeCode: 1000,
     retriable: false,
     message: 'Authentication failed',
-    reason: 'authentication failed', // as other servers of this protocol write it
+    reason: 'authentication failed', // in the words of other servers of this protocol
     meaning: "The token is missing, invalid, or of an unknown user; or the app's own code failed over it.",
     remedy:
       '`kora-server token inspect <jwt>` says how the server takes a token; what the app has thrown stands in the log.',
@@ -138,7 +138,7 @@ export const CONNECTION_ERRORS = {
 interface ConnectionError {
   readonly closeCode: number
   readonly retriable: boolean
-  /** Text of the `error`, and of the close frame where no reason is named. */
+  /** Text of the `error`, and of the close frame unless a reason is given. */
   readonly message: string
   readonly reason?: string
   readonly meaning: string
@@ -147,7 +147,7 @@ interface ConnectionError {
 
 export type ConnectionErrorCode = keyof typeof CONNECTION_ERRORS
 
-/** True where a client is served again when it returns, and its clock is right by then. */
+/** True where a client is served when it returns, by which time its clock may be right. */
 export function isPassing(code: ConnectionErrorCode): boolean {
   return CONNECTION_ERRORS[code].retriable || code === 'INVALID_TIMESTAMP'
 }

@@ -1,6 +1,6 @@
 /**
- * Where a client without watermark stopped reading its delta. Sent with each batch of the delta,
- * and back by the client in its next handshake.
+ * Position where a client without watermark stopped reading its delta. Sent with each batch of the delta, and
+ * returned by the client in its next handshake.
  */
 export interface DeltaCursor {
   readonly lastOperationId: string
@@ -12,7 +12,7 @@ export function encodeDeltaCursor({ lastOperationId, batchIndex }: DeltaCursor):
   return Buffer.from(JSON.stringify({ lastOperationId, batchIndex })).toString('base64url')
 }
 
-/** @returns null for anything that is not a cursor: the client then reads from the start */
+/** @returns null for anything that is not a cursor, which makes the client read from the start */
 export function decodeDeltaCursor(encoded: string): DeltaCursor | null {
   let parsed: unknown
   try {

@@ -4,11 +4,11 @@ import { type DecodeLimits, receiveMessage } from './receive.ts'
 import { AROUND_VALUES_IN_MESSAGE, boundJson } from './scan-json.ts'
 
 /**
- * Reads one message from JSON text.
+ * Decodes one message from JSON text.
  *
- * JSON.parse itself is harmless: it makes `__proto__` an own property like any other and keeps its
- * own stack. What matters is that nothing copies such keys on, which `receiveMessage` sees to, and
- * what a large text may cost, which is found out before it is parsed.
+ * JSON.parse itself is harmless: it makes `__proto__` an own property like any other, and has a stack of its own.
+ * The dangers are copying such keys, which `receiveMessage` avoids, and the cost of parsing a large text, which is
+ * checked first.
  *
  * @throws ProtocolError for anything but a valid message of a client
  */
@@ -17,9 +17,9 @@ export function decodeJsonMessage(text: string, limits: DecodeLimits): ReceivedM
 }
 
 /**
- * The type that a message gives itself, without the rest of it being looked at.
+ * Reads only the type that a message states.
  *
- * @throws ProtocolError for what is not JSON, or would cost too much to parse
+ * @throws ProtocolError for text that is not JSON, or would cost too much to parse
  */
 export function readMessageType(
   text: string,
@@ -34,7 +34,7 @@ export function encodeJsonMessage(message: SyncMessage): string {
   return JSON.stringify(message)
 }
 
-/** Below this, in characters, the worst text is parsed in milliseconds, and refused afterwards. */
+/** Texts below this length, in characters, take milliseconds to parse even at worst, and are refused afterwards. */
 const SCANNED_FROM_LENGTH = 64 * 1024
 
 type ParseLimits = Pick<DecodeLimits, 'maxContainers' | 'maxOperationBytes'>
@@ -44,7 +44,7 @@ function parseJson(text: string, { maxContainers, maxOperationBytes }: ParseLimi
     what: 'The frame',
     maxContainers,
     around: AROUND_VALUES_IN_MESSAGE,
-    // Other messages have values of that depth, too, which may be larger than an operation may be.
+    // Values of this depth also occur in other messages, where they may be larger than an operation.
     maxValueBytes: Math.max(maxOperationBytes, SCANNED_FROM_LENGTH),
   }
   const bounded = text.length > SCANNED_FROM_LENGTH ? boundJson(text, bounds) : text

@@ -1,15 +1,15 @@
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isStorableText, MAX_JSON_DEPTH } from '../core/storable-value.ts'
 
-/** What a walk over a value of a client found out, besides problems. */
+/** Findings of a walk over a client's value, other than problems. */
 export interface JsonWalk {
-  /** Counts down by what the value's JSON takes at least; the walk stops below 0. */
+  /** Counts down by the least that the value's JSON takes; the walk stops below 0. */
   remainingBytes: number
-  /** True when the value holds what JSON writes in another way: -0, or a property that is undefined. */
+  /** True when the value contains something that JSON writes differently: -0, or an undefined property. */
   isAltered: boolean
 }
 
-/** True for what a JSON object becomes; false for arrays, class instances and byte arrays. */
+/** True for the result of parsing a JSON object; false for arrays, class instances and byte arrays. */
 export function isJsonObject(value: unknown): value is PlainObject {
   if (typeof value !== 'object' || value === null) return false
   const prototype = Object.getPrototypeOf(value)
@@ -17,9 +17,9 @@ export function isJsonObject(value: unknown): value is PlainObject {
 }
 
 /**
- * Finds what must not get into the log: numbers that JSON cannot write (a client's `1e400` is read
- * as Infinity), nesting that would exhaust somebody's stack, keys that reach a prototype, and
- * values that are not JSON at all. Text is looked at by `findTextProblem`.
+ * Finds values that must not get into the log: numbers that JSON cannot write (a client's `1e400` is read as
+ * Infinity), nesting that would exhaust a reader's stack, keys that reach a prototype, and values that are not JSON
+ * at all. Text is checked by `findTextProblem`.
  *
  * @param depth level of `value` itself, 1 at the top
  * @returns the problem, to be appended to the name of the value ('.a.b must be …'), or null
@@ -75,8 +75,8 @@ function findElementProblem(value: readonly unknown[], depth: number, walk: Json
 }
 
 /**
- * Finds text that not every store can hold: NUL, which PostgreSQL refuses, and half a surrogate
- * pair, which has no UTF-8. Only for values that `findJsonProblem` has passed.
+ * Finds text that some stores cannot hold: NUL, which PostgreSQL refuses, and half a surrogate pair, which UTF-8
+ * cannot encode. Only for values that `findJsonProblem` has passed.
  */
 export function findTextProblem(value: unknown): string | null {
   if (typeof value === 'string') return isStorableText(value) ? null : TEXT_PROBLEM
@@ -91,17 +91,17 @@ export function findTextProblem(value: unknown): string | null {
 
 const TEXT_PROBLEM = ' holds a NUL character or half of a surrogate pair'
 
-/** True for what must not stand in the id of a node, beside which the server puts control characters of its own. */
+/** True for text that must not be a node id, because the server appends control characters of its own to those. */
 export function holdsControlCharacter(text: string): boolean {
   return /\p{Cc}/u.test(text)
 }
 
-/** A name of a client, safe to show: plain names as they are, others quoted and cut. */
+/** Shows a name from a client safely: plain names as they are, others quoted and cut. */
 export function quoteName(name: string): string {
   return /^[A-Za-z_]\w{0,63}$/.test(name) ? name : JSON.stringify(name.slice(0, 64))
 }
 
-/** A value of a client, short enough for a message. */
+/** Describes a value from a client briefly, for a message. */
 export function describeValue(value: unknown): string {
   if (value === undefined) return 'missing'
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
@@ -114,7 +114,7 @@ export function describeValue(value: unknown): string {
   return typeof value === 'function' ? 'a function' : String(value)
 }
 
-/** What a program passes in that no JSON becomes: a Map where an object belongs. */
+/** Names the class of an object that JSON cannot produce, such as a Map passed in place of a plain object. */
 function describeClass(value: object): string {
   const name: unknown = value.constructor?.name
   return typeof name === 'string' && name !== ''

@@ -5,32 +5,32 @@ import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isStorableText } from '../core/storable-value.ts'
 import { describeValue, isJsonObject, quoteName } from './json-value.ts'
 
-/** Ends a connection: what came is not the sync protocol. */
+/** Makes the error that ends a connection because a message does not follow the protocol. */
 export function protocolError(message: string, cause?: unknown): ProtocolError {
   return new ProtocolError('PROTOCOL_ERROR', message, cause === undefined ? undefined : { cause })
 }
 
 /**
- * Reads the properties of one message of a client, each with its type and bound. The methods throw
- * a ProtocolError that names the property; unknown properties are never looked at.
+ * Reads the properties of one message of a client, each with its type and bound. The methods throw a ProtocolError
+ * that names the property; unknown properties are never read.
  */
 export class MessageReader {
   readonly #source: PlainObject
   readonly #path: string
 
-  /** @param path how messages call the object, `handshake` or `handshake.syncQueries[2]` */
+  /** @param path the name of the object in messages: `handshake` or `handshake.syncQueries[2]` */
   constructor(source: unknown, path: string) {
     if (!isJsonObject(source)) throw protocolError(`${path} must be an object, not ${describeValue(source)}.`)
     this.#source = source
     this.#path = path
   }
 
-  /** True when the property is there at all. */
+  /** True when the property is present, whatever its value. */
   has(property: string): boolean {
     return this.#source[property] !== undefined
   }
 
-  /** True when the property is there and says something. */
+  /** True when the property is present and not null. */
   hasValue(property: string): boolean {
     return this.#source[property] !== undefined && this.#source[property] !== null
   }
@@ -73,7 +73,7 @@ export class MessageReader {
     throw this.#unexpected(property, expected, describeValue(value))
   }
 
-  /** Any number but the infinite ones and none. */
+  /** A finite number. */
   number(property: string): number {
     const value = this.#source[property]
     if (Number.isFinite(value)) return (value as number) + 0 // -0 becomes 0
@@ -97,7 +97,7 @@ export class MessageReader {
     return value
   }
 
-  /** The names of the properties of an object whose names the client chooses. */
+  /** The property names of an object whose names the client chooses. */
   keys(property: string, maxEntries: number): readonly string[] {
     const value = this.#source[property]
     if (!isJsonObject(value)) throw this.#unexpected(property, 'an object', describeValue(value))
@@ -115,12 +115,12 @@ export class MessageReader {
     return keys
   }
 
-  /** A reader of the object that the property holds. */
+  /** A reader for the object in the property. */
   object(property: string): MessageReader {
     return new MessageReader(this.#source[property], this.#name(property))
   }
 
-  /** The property as it came; for values that have a parser of their own. */
+  /** The property as it came, for values that have a parser of their own. */
   unchecked(property: string): unknown {
     return this.#source[property]
   }
@@ -139,5 +139,5 @@ export class MessageReader {
   }
 }
 
-/** As node ids and record ids. */
+/** The same as for node ids and record ids. */
 const MAX_KEY_LENGTH = 255

@@ -8,7 +8,7 @@ import type { QuerySubset, ScopeMap } from '../core/scope.ts'
 
 export type WireFormat = 'json' | 'protobuf'
 
-/** Node id → sequence number as a plain object: the wire's form of a version vector. */
+/** Node id → sequence number as a plain object, the wire form of a version vector. */
 export type WireVersionVector = { readonly [nodeId: string]: number }
 
 export interface HandshakeMessage {
@@ -21,9 +21,9 @@ export interface HandshakeMessage {
   readonly supportedWireFormats?: readonly WireFormat[]
   readonly syncScope?: ScopeMap
   readonly syncQueries?: readonly QuerySubset[]
-  /** Where a client without watermark stopped reading. */
+  /** Position where a client without watermark stopped reading. */
   readonly deltaCursor?: string
-  /** The watermark: the highest delivery sequence applied. Absent for clients without. */
+  /** The watermark: the highest delivery sequence applied. Absent for clients without one. */
   readonly lastDeliverySequence?: number
 }
 
@@ -123,7 +123,7 @@ export interface BlobChunkResponseMessage {
   readonly type: 'blob-chunk-response'
   readonly messageId: string
   readonly requestId: string
-  /** base64, or null when the sender does not hold the chunk */
+  /** base64, or null when the sender does not have the chunk */
   readonly bytes: string | null
 }
 
@@ -148,8 +148,8 @@ export type SyncMessage =
   | BlobChunkPushMessage
 
 /**
- * An operation batch as a server receives it: a malformed operation is a refusal of its own and
- * does not cost the rest of its batch.
+ * An operation batch as a server receives it: a malformed operation becomes a refusal of its own, and the rest of
+ * the batch goes on.
  */
 export interface ReceivedBatchMessage extends Omit<OperationBatchMessage, 'operations'> {
   readonly operations: readonly ReceivedOperation[]
@@ -159,12 +159,12 @@ export type ReceivedOperation =
   | {
       readonly ok: true
       readonly operation: Operation
-      /** The canonical re-serialization, made once: what is stored and sent. */
+      /** The canonical serialization, made once, which is stored and sent. */
       readonly wireJson: string
     }
   | {
       readonly ok: false
-      /** What of the operation could be read: for the answer to its author. '' where unreadable. */
+      /** The readable parts of the operation, for the answer to its author. '' where unreadable. */
       readonly operationId: string
       readonly collection: string
       readonly recordId: string
@@ -175,15 +175,15 @@ export type ReceivedOperation =
     }
 
 /**
- * Presence as a server receives it: a malformed state is left out and does not cost the connection.
- * Clients send theirs again whenever they come back, so that they would never settle.
+ * Presence as a server receives it: a malformed state is left out, and the connection goes on. Ending it would not
+ * help, because clients send their state again whenever they return.
  */
 export interface ReceivedAwarenessMessage extends AwarenessUpdateMessage {
-  /** What was wrong with a state that was left out. */
+  /** The problem of a state that was left out. */
   readonly problem?: string
 }
 
-/** What a client may send. `error` is accepted and ignored; what only servers send is refused. */
+/** Any message that a client may send. `error` is accepted and ignored; messages that only servers send are refused. */
 export type ReceivedMessage =
   | HandshakeMessage
   | ReceivedBatchMessage

@@ -19,9 +19,9 @@ import type { ReceivedOperation } from './messages.ts'
 import { operationOfWireJson } from './wire-identity.ts'
 
 /**
- * How long the names of an operation may be, in UTF-16 code units. A node id is a UUID or a device
- * id and a record id a UUID or a key of the app, so that 255 is generous and still fits an index
- * of every database. A collection becomes the name of a table: PostgreSQL cuts at 63 bytes.
+ * Longest names in an operation, in UTF-16 code units. A node id is a UUID or a device id, and a record id a UUID
+ * or a key of the app, so 255 is generous and still fits an index of every database. A collection becomes the name
+ * of a table: PostgreSQL cuts at 63 bytes.
  */
 export const OPERATION_BOUNDS = {
   nodeId: 255,
@@ -40,28 +40,28 @@ const OPERATION_ID = /^[0-9a-f]{64}$/
 const TYPES: ReadonlySet<unknown> = new Set<OperationType>(['insert', 'update', 'delete'])
 const ATOMICS: ReadonlySet<unknown> = new Set(ATOMIC_TYPES)
 const NUMERIC_ATOMICS: ReadonlySet<unknown> = NUMERIC_ATOMIC_TYPES
-// A batch is mostly of one node.
+// Operations of one batch are mostly of one node.
 const jsonOfNodeId = memoizeLast(jsonOfText)
 const sharedNodeId = memoizeLast((nodeId: string) => nodeId)
 const holdsControl = memoizeLast(holdsControlCharacter)
 const REFUSED_NAMES: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
 /**
- * The one border that operations of clients cross, whatever the wire format: returns a typed
- * operation with its stored form, or the refusal with what can be read of its identity.
+ * Parses operations of clients, in either wire format: the one border that they cross. Returns a typed operation
+ * with its stored form, or the refusal with the readable parts of its identity.
  *
- * The checks are written by hand: this runs for every operation, and a schema library took several
- * times as long as everything else that happens to an operation before the store.
+ * The checks are written by hand: this runs for every operation, and a schema library took several times as long as
+ * everything else that happens to an operation before the store.
  *
- * `wireJson` is written here from the checked value and never copied from the client's bytes:
- * duplicate keys, huge numbers and the like, which another parser may read otherwise, are gone, and
- * `JSON.parse(wireJson)` equals `operation`. Values stay as they are, the old forms of binary
- * values included; the order of the keys in `data` stays too, because ids do not depend on it.
+ * `wireJson` is written here from the checked value and never copied from the client's bytes, so it has no
+ * duplicate keys, huge numbers or the like, which another parser may read differently, and `JSON.parse(wireJson)`
+ * equals `operation`. Values stay as they are, including old forms of binary values; so does the order of the keys
+ * in `data`, because ids do not depend on it.
  *
- * @param value what JSON.parse or the binary decoder made; becomes part of the operation
+ * @param value from JSON.parse or the binary decoder; becomes part of the operation
  * @param maxBytes largest accepted `wireJson`, in bytes of UTF-8
- * @param isFromClient it may be a snapshot: devices bring them back, logs and backups hold none. No id of a node holds
- * a control character, as those of old logs may
+ * @param isFromClient true allows snapshots, which devices bring back while logs and backups contain none, and
+ *   forbids control characters in node ids, which old logs may contain
  * @see docs/protocol.md, "Operations"
  */
 export function parseOperation(value: unknown, maxBytes: number, isFromClient = false): ReceivedOperation {
@@ -74,18 +74,18 @@ export function parseOperation(value: unknown, maxBytes: number, isFromClient = 
     refusePayload(value, walk, maxBytes)
   if (malformed !== null) return refused(value, malformed)
 
-  // Every property was checked just above; the type system cannot follow that through functions.
+  // Every property was checked above, which the type system cannot follow across functions.
   const operation = copyOperation(value as unknown as Operation)
   const wireJson = writeWireJson(operation)
   const refusal = refuseSize(wireJson, maxBytes) ?? refuseText(operation, wireJson)
   if (refusal !== null) return refused(value, refusal)
-  // What JSON writes otherwise than it is in memory must not differ between log and tables.
+  // Values that JSON writes differently must not make log and tables differ.
   return { ok: true, operation: walk.isAltered ? operationOfWireJson(wireJson) : operation, wireJson }
 }
 
 /**
- * The JSON of an operation as it is stored and sent: properties in the order in which the clients
- * write them, the optional ones only where present.
+ * The JSON of an operation as it is stored and sent: properties in the order of the clients, optional ones only
+ * where present.
  */
 export function operationToWireJson(operation: Operation): string {
   return writeWireJson(copyOperation(operation))
@@ -108,12 +108,12 @@ function writeWireJson(operation: Operation): string {
   return `${json}}`
 }
 
-/** Hex digits need no escapes. */
+/** Written without escaping, because hex digits need none. */
 function jsonOfIds(ids: readonly string[]): string {
   return ids.length === 0 ? '[]' : `["${ids.join('","')}"]`
 }
 
-/** Id, type and names. */
+/** Checks id, type and names. */
 function refuseIdentity(source: PlainObject, isFromClient: boolean): Refusal | null {
   const { id, type, collection } = source
   if (typeof id !== 'string' || id.length !== 64 || !OPERATION_ID.test(id)) {
@@ -128,14 +128,14 @@ function refuseIdentity(source: PlainObject, isFromClient: boolean): Refusal | n
   return REFUSED_NAMES.has(collection as string) ? invalid(`collection must not be "${collection}".`) : null
 }
 
-/** @see guestEntry, which tells its own entries of the vector from nodes by a control character */
+/** Checks the node id. @see guestEntry, which marks its vector entries with a control character */
 function refuseNodeId(source: PlainObject, isFromClient: boolean): Refusal | null {
   const refusal = refuseLength(source, 'nodeId', OPERATION_BOUNDS.nodeId)
   if (refusal !== null || !isFromClient || !holdsControl(source.nodeId as string)) return refusal
   return invalid('nodeId holds a control character.')
 }
 
-/** When, by whom and after what it was made. */
+/** Checks when, by which node and after which operations it was made. */
 function refuseOrigin(source: PlainObject, isFromClient: boolean): Refusal | null {
   const { sequenceNumber, schemaVersion, causalDeps } = source
   if (!isIntegerBetween(sequenceNumber, 0, Number.MAX_SAFE_INTEGER)) {
@@ -164,9 +164,9 @@ function refuseOrigin(source: PlainObject, isFromClient: boolean): Refusal | nul
 }
 
 /**
- * The clock reading. Its node must be the operation's own: every client makes both from one value,
- * ties between equal readings are broken by it, and with a node of its choice an author could win
- * ties in the name of another device. Whether something else is a snapshot is asked where the sender is known.
+ * Checks the clock reading. Its node must be the operation's own: clients make both from one value, it breaks ties
+ * between equal readings, and an author who could choose it would win ties in another device's name. Whether a
+ * foreign one marks a snapshot is checked where the sender is known.
  */
 function refuseTimestamp({ timestamp, nodeId }: PlainObject, isFromClient: boolean): Refusal | null {
   if (!isJsonObject(timestamp))
@@ -190,12 +190,12 @@ function refuseTimestamp({ timestamp, nodeId }: PlainObject, isFromClient: boole
   return refuseForeignClock(timestamp.nodeId)
 }
 
-/** @param clockNodeId the node of a clock reading that is not the operation's */
+/** @param clockNodeId the node of a clock reading that is not the operation's node */
 export function refuseForeignClock(clockNodeId: unknown): Refusal {
   return invalid(`timestamp.nodeId must equal nodeId, not ${describeValue(clockNodeId)}.`)
 }
 
-/** What it changes, and the optional labels. */
+/** Checks the data and the optional labels. */
 function refusePayload(source: PlainObject, walk: JsonWalk, maxBytes: number): Refusal | null {
   const { type, data, previousData } = source
   if (type === 'delete' ? data !== null : !isJsonObject(data)) {
@@ -262,8 +262,8 @@ function refuseSize(wireJson: string, maxBytes: number): Refusal | null {
 }
 
 /**
- * NUL and half surrogate pairs are the only text that must not be stored, and JSON writes both, and
- * little else, as `\u…`: most operations are cleared by one search of their JSON.
+ * Checks for text that must not be stored, which is only NUL and half surrogate pairs. JSON writes both, and little
+ * else, as `\u…`, so one search of the JSON clears most operations.
  */
 function refuseText(operation: Operation, wireJson: string): Refusal | null {
   if (!wireJson.includes('\\u')) return null
@@ -296,7 +296,7 @@ function isWireFieldName(name: string): boolean {
   return name.length > 0 && name.length <= OPERATION_BOUNDS.field && !REFUSED_NAMES.has(name)
 }
 
-/** The known properties in wire order; everything else is left behind. */
+/** The known properties in wire order, and nothing else. */
 function copyOperation(source: Operation): Operation {
   const { timestamp } = source
   const nodeId = sharedNodeId(source.nodeId)
@@ -333,7 +333,7 @@ function copyOperation(source: Operation): Operation {
   }
 }
 
-/** null when there are none: an empty object means the same, and takes no part in the id. */
+/** null when there are none: an empty object means the same, and is not part of the id. */
 function copyAtomicOps(atomicOps: Operation['atomicOps']): Record<string, AtomicOp> | null {
   let copy: Record<string, AtomicOp> | null = null
   for (const [field, { type, value }] of Object.entries(atomicOps ?? {})) {
@@ -358,7 +358,7 @@ function refused(source: PlainObject, refusal: Refusal): ReceivedOperation {
   }
 }
 
-/** A part of a refused operation's identity, where it can be repeated to its author. */
+/** A part of a refused operation's identity, if it can be repeated to its author. */
 function readText(value: unknown): string {
   return typeof value === 'string' && value.length <= 255 && isStorableText(value) ? value : ''
 }

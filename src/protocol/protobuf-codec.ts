@@ -9,8 +9,8 @@ import { decodeProtobuf, encodeProtobuf, type RepeatBounds } from './protobuf-ta
 import { type DecodeLimits, receiveMessage } from './receive.ts'
 
 /**
- * Reads one message of a client from its binary form: the envelope within the bounds of `limits`,
- * then the same checks as for JSON.
+ * Decodes one message of a client from its binary form: the envelope within the bounds of `limits`, then the same
+ * checks as for JSON.
  *
  * @throws ProtocolError for anything but a valid message of a client
  * @see docs/protocol.md, "Binary form"
@@ -20,17 +20,17 @@ export function decodeProtobufMessage(bytes: Uint8Array, limits: DecodeLimits): 
     versionVector: limits.maxVectorEntries,
     supportedWireFormats: 16,
     operations: limits.maxBatchOperations,
-    causalDeps: { read: OPERATION_BOUNDS.causalDeps + 1 }, // too many are refused by name, as in JSON
+    causalDeps: { read: OPERATION_BOUNDS.causalDeps + 1 }, // one more, because too many are refused by name, as in JSON
   }
   return receiveMessage(decodeEnvelope(bytes, bounds, limits.maxOperationBytes), limits)
 }
 
 /**
- * Reads a message of either side as JSON would have carried it, with the defaults that the clients'
- * decoder gives to what is missing. Its properties are not checked.
+ * Decodes a message of either side as JSON would have carried it, with the clients' defaults for missing
+ * properties. The properties are not checked.
  *
- * @param maxOperationBytes values that take more are not parsed: what stands for them is too large, too
- * @throws ProtocolError for bytes that are no envelope, and for an unknown type
+ * @param maxOperationBytes larger values are not parsed, but replaced by one that is too large as well
+ * @throws ProtocolError for bytes that are not an envelope, and for an unknown type
  */
 export function decodeEnvelope(
   bytes: Uint8Array,
@@ -43,9 +43,9 @@ export function decodeEnvelope(
 }
 
 /**
- * Writes a message in its binary form. What that form has no field for is lost: the scopes, queries
- * and cursors of a handshake, the supported schema versions of its answer, `cursor` and
- * `totalBatches` of a batch, and all but the ids of presence and document updates.
+ * Encodes a message in its binary form. Properties for which that has no field are lost: the scopes, queries and
+ * cursors of a handshake, the supported schema versions of its answer, `cursor` and `totalBatches` of a batch, and
+ * all but the ids of presence and document updates.
  */
 export function encodeProtobufMessage(message: SyncMessage): Uint8Array {
   return encodeProtobuf(ENVELOPE_TABLE, messageToEnvelope(message))
@@ -223,7 +223,7 @@ function entriesToVector(entries: readonly ProtoVectorEntry[] = []): WireVersion
 
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
-/** Copies without the properties that are undefined: absent and undefined differ on the wire. */
+/** Copies an object without its undefined properties, because absent and undefined differ on the wire. */
 function copyDefined<T extends object>(properties: T): Defined<T> {
   const defined = Object.entries(properties).filter(([, value]) => value !== undefined)
   return Object.fromEntries(defined) as Defined<T>

@@ -4,14 +4,14 @@ import type { ProtoOperation } from './kora-sync-proto.ts'
 import { boundJson } from './scan-json.ts'
 
 /**
- * The binary form of an operation keeps its values as JSON text, in which three keys carry what
- * has no field of its own. A field of the app with such a name is taken for it: lost, but no worse.
+ * Keys in the JSON of values for three properties that have no field in the binary form of an operation. A field of
+ * the app with such a name is mistaken for one: its value is lost, but nothing worse.
  */
 const ATOMIC_OPS_KEY = '__kora_atomic_ops__'
 const TRANSACTION_ID_KEY = '__kora_tx_id__'
 const MUTATION_NAME_KEY = '__kora_mutation__'
 
-/** The binary form of an operation. What has no field there is put into the JSON of its data. */
+/** The binary form of an operation. Properties without a field are put into the JSON of its data. */
 export function operationToProto(operation: Operation): ProtoOperation {
   const { data, previousData } = operation
   return {
@@ -32,14 +32,14 @@ export function operationToProto(operation: Operation): ProtoOperation {
 }
 
 /**
- * Stands for a text that is no JSON, so that its operation is refused, and this quoted: no property of an operation
- * takes an array of it.
+ * Replaces a text that is not JSON, so that its operation is refused and this text quoted: no property of an
+ * operation accepts an array with it.
  */
 const NO_JSON: unknown = ['text that is not JSON']
 
 /**
- * The operation as JSON would have carried it, not yet checked. What is missing gets the values
- * that the clients' decoder gives it.
+ * The operation as JSON would have carried it, unchecked. Missing properties get the defaults of the clients'
+ * decoder.
  *
  * @param maxBytes of the JSON that its values are stored as; see `boundJson`
  */
@@ -66,7 +66,7 @@ export function protoToOperation(proto: ProtoOperation, maxBytes: number): objec
   }
 }
 
-/** '' when there is nothing to carry. Atomic operations without data are lost: they do nothing. */
+/** '' when there is nothing to carry. Atomic operations without data are lost, but they have no effect. */
 function encodeData({ data, atomicOps, transactionId, mutationName }: Operation): string {
   if (data === null && transactionId === undefined && mutationName === undefined) return ''
   const hasAtomicOps = data !== null && atomicOps !== undefined && Object.keys(atomicOps).length > 0
@@ -79,7 +79,7 @@ function encodeData({ data, atomicOps, transactionId, mutationName }: Operation)
 }
 
 interface DecodedData {
-  /** The values without the reserved keys; not an object where the text holds something else. */
+  /** The values without the reserved keys; anything else where the text is not an object. */
   readonly fields: unknown
   readonly atomicOps?: unknown
   readonly transactionId?: unknown
@@ -87,8 +87,8 @@ interface DecodedData {
 }
 
 /**
- * An empty object stays one. The clients' decoder makes null of it, which for an insert or an
- * update is no operation at all; the flag on the wire tells the two apart.
+ * Decodes the data, and keeps an empty object. The clients' decoder turns it into null, which makes an insert or
+ * update invalid; the flag on the wire tells the two apart.
  */
 function decodeData(dataJson: string, hasData: boolean, maxBytes: number): DecodedData {
   if (dataJson === '' && !hasData) return { fields: null }
@@ -108,12 +108,15 @@ function decodeData(dataJson: string, hasData: boolean, maxBytes: number): Decod
   }
 }
 
-/** One operation is no reason to end a connection: its author could never send what follows it. */
+/**
+ * Parses a value. Bad text must not end the connection, because the author could then never send the operations
+ * after it.
+ */
 function parseText(text: string, maxBytes: number): unknown {
   const bounds = { what: 'The text', maxContainers: text.length, around: '', maxValueBytes: maxBytes }
   try {
     return JSON.parse(boundJson(text, bounds))
   } catch {
-    return NO_JSON // what is not to be parsed for its size is replaced, and does not throw
+    return NO_JSON // values that are too large to parse are replaced rather than refused
   }
 }

@@ -2,13 +2,13 @@ import type { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wi
 import { lazyRequire } from '../core/lazy-require.ts'
 import { protocolError } from './message-reader.ts'
 
-/** Most clients speak JSON. */
+/** Loaded lazily, because most clients use JSON. */
 const wire = lazyRequire<typeof import('@bufbuild/protobuf/wire')>('@bufbuild/protobuf/wire')
 
-/** One message of the .proto file, as the generator writes it down. */
+/** One message of the .proto file, as written by the generator. */
 export interface ProtobufTable {
   readonly name: string
-  /** Ascending by number: the order of writing. */
+  /** Ascending by number, which is the order on the wire. */
   readonly fields: readonly ProtobufField[]
 }
 
@@ -17,7 +17,7 @@ export interface ProtobufField {
   readonly name: string
   readonly kind: 'string' | 'bool' | 'int32' | 'uint32' | 'int64' | ProtobufTable
   readonly isRepeated?: true
-  /** Written also when it is 0, false or empty. */
+  /** Written even when it is 0, false or empty. */
   readonly isOptional?: true
 }
 
@@ -25,19 +25,22 @@ export interface ProtobufField {
 export type RepeatBounds = { readonly [field: string]: number | CountedBeyond }
 
 /**
- * Bound of a list that is refused with what it belongs to, and not with the frame: so many are read. Those
- * beyond leave holes, so that its length is the true one.
+ * Bound of a list that is refused with its message part rather than with the frame: this many entries are read.
+ * Those beyond become holes, so that the list keeps its true length.
  */
 export interface CountedBeyond {
   readonly read: number
 }
 
-/** Entries of a frame that are counted and not read: as many values as a JSON frame may have around its operations'. */
+/**
+ * Entries of a frame that are counted but not read: as many values as a JSON frame may have around those of
+ * operations.
+ */
 const MAX_HOLES = 100_000
 
 /**
- * Encodes the properties that are present, in the order of their numbers. Byte for byte what the
- * clients write: an empty string is left out unless the field is optional.
+ * Encodes the properties that are present, in the order of their numbers, byte for byte as the clients do: an empty
+ * string is left out unless the field is optional.
  */
 export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Array {
   const writer = new (wire().BinaryWriter)()
@@ -46,9 +49,8 @@ export function encodeProtobuf(table: ProtobufTable, message: object): Uint8Arra
 }
 
 /**
- * Decodes one message. Unknown fields are skipped, the last occurrence of a singular field wins,
- * what is missing stays absent. The reader of a library would build whatever the bytes ask for;
- * this one stops at the bounds.
+ * Decodes one message. Unknown fields are skipped, the last occurrence of a singular field wins, missing fields
+ * stay absent. A library's reader would build whatever the bytes ask for; this one stops at the bounds.
  *
  * @throws ProtocolError for bytes that are not such a message, or exceed a bound
  */
@@ -57,7 +59,7 @@ export function decodeProtobuf(table: ProtobufTable, bytes: Uint8Array, bounds: 
   try {
     return readMessage(frame, table, bytes.length)
   } catch (error) {
-    // The primitives throw RangeError, TypeError or Error at bytes that make no sense.
+    // The primitives throw RangeError, TypeError or Error for invalid bytes.
     throw error instanceof Error && error.name === 'ProtocolError'
       ? error
       : protocolError(`The frame is not a valid ${table.name}.`, error)
@@ -76,7 +78,7 @@ function writeMessage(writer: BinaryWriter, table: ProtobufTable, message: objec
   }
 }
 
-/** The casts hold because callers pass the types that are generated beside the tables. */
+/** Writes a field. The casts hold because callers pass the types that are generated beside the tables. */
 function writeField(writer: BinaryWriter, { number, kind }: ProtobufField, value: unknown): void {
   const { WireType } = wire()
   switch (kind) {
@@ -102,7 +104,7 @@ function writeField(writer: BinaryWriter, { number, kind }: ProtobufField, value
   }
 }
 
-/** Singular and unknown fields of one message; writers send each once. Bounds the time per byte. */
+/** Singular and unknown fields of one message, of which honest writers send each once. Bounds the time per byte. */
 const MAX_SINGULAR_FIELDS = 200
 
 interface FrameInReading {
@@ -139,7 +141,7 @@ function readMessage(frame: FrameInReading, table: ProtobufTable, end: number): 
   return message
 }
 
-/** Whether the next entry of a list that has so many is read; otherwise it is counted. */
+/** True if the next entry of a list of this length is read, and not only counted. */
 function isToBeRead(
   frame: FrameInReading,
   table: ProtobufTable,
@@ -175,7 +177,7 @@ function readField(
     case 'uint32':
       return reader.uint32()
     case 'int64':
-      return Number(reader.int64()) // beyond 2^53 not exact: whoever checks the message refuses it as in JSON
+      return Number(reader.int64()) // inexact beyond 2^53, which the message's checks refuse as in JSON
     default: {
       const length = reader.uint32()
       const end = reader.pos + length
@@ -185,7 +187,7 @@ function readField(
   }
 }
 
-/** Groups are refused: no version of the protocol had them, and they nest. */
+/** Skips an unknown field. Groups are refused: no version of the protocol had them, and they nest. */
 function skipField(reader: BinaryReader, table: ProtobufTable, number: number, wireType: WireType): void {
   const { WireType } = wire()
   if (wireType === WireType.StartGroup || wireType === WireType.EndGroup) {

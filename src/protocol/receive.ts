@@ -26,39 +26,38 @@ import type {
 } from './messages.ts'
 import { OPERATION_BOUNDS, parseOperation } from './parse-operation.ts'
 
-/** What a server reads from one client, and no more. */
+/** Limits on what a server decodes from one client. */
 export interface DecodeLimits {
-  /** Bytes of one frame; larger ones are refused before anything is decoded. */
+  /** Bytes of one frame; a larger one is refused before anything is decoded. */
   readonly maxFrameBytes: number
   /** Arrays and objects of one JSON frame. Each costs more to parse than 50 bytes of text. */
   readonly maxContainers: number
-  /** Bytes of the stored JSON of one operation; larger ones are refused one by one. */
+  /** Bytes of the stored JSON of one operation; larger operations are refused one by one. */
   readonly maxOperationBytes: number
   readonly maxBatchOperations: number
   /** Nodes in the version vector of a handshake. */
   readonly maxVectorEntries: number
   /** Live queries of a handshake. */
   readonly maxSubsets: number
-  /** Collections of a requested scope. */
+  /** Collections in a requested scope. */
   readonly maxScopeCollections: number
-  /** Fields of one filter, in a scope or a subset. */
+  /** Fields in one filter of a scope or a subset. */
   readonly maxFilterFields: number
-  /** Bytes of JSON of one filter. */
+  /** Bytes of JSON in one filter. */
   readonly maxFilterBytes: number
-  /** Entries of one presence message; clients send one, their own. */
+  /** Entries in one presence message; clients send one, their own. */
   readonly maxPresenceStates: number
-  /** Characters of all text of one presence state. */
+  /** Characters of all text in one presence state. */
   readonly maxPresenceLength: number
 }
 
 /**
- * Turns one decoded message of a client into a typed value. Everything is built anew from the
- * properties that the protocol knows, and objects with names of the client's choice have no
- * prototype.
+ * Turns one decoded message of a client into a typed value. Everything is rebuilt from the properties that the
+ * protocol knows, and objects whose keys the client chooses have no prototype.
  *
- * @param value what JSON.parse or the binary decoder made
- * @throws ProtocolError naming the property; a malformed operation is not an error but a refusal
- * in `operations`, and a malformed state of presence is left out
+ * @param value from JSON.parse or the binary decoder
+ * @throws ProtocolError naming the property; a malformed operation is not an error but a refusal in `operations`,
+ *   and a malformed presence state is left out
  * @see docs/protocol.md, "Messages"
  */
 export function receiveMessage(value: unknown, limits: DecodeLimits): ReceivedMessage {
@@ -143,7 +142,7 @@ function receiveHandshake(reader: MessageReader, limits: DecodeLimits): Handshak
   }
 }
 
-/** A node id stands in keys and logs, together with what the server puts beside it. */
+/** Reads a node id, which becomes part of keys and logs, together with what the server appends to it. */
 function readNodeId(reader: MessageReader): string {
   const nodeId = reader.text('nodeId', NODE_ID)
   if (holdsControlCharacter(nodeId)) throw reader.error('nodeId', ' holds a control character')
@@ -158,7 +157,7 @@ function readVersionVector(reader: MessageReader, limits: DecodeLimits): WireVer
   return vector
 }
 
-/** Formats of later clients are left out, so that they can still agree on one of ours. */
+/** Ignores formats of later clients, so that they can still agree on one of ours. */
 function readWireFormats(reader: MessageReader): readonly WireFormat[] {
   return reader
     .list('supportedWireFormats', MAX_WIRE_FORMATS)
@@ -181,8 +180,8 @@ function readSubsets(reader: MessageReader, limits: DecodeLimits): readonly Quer
 }
 
 /**
- * Arrays and objects match nothing but are kept: a client compares the scope it asked for with the
- * one it is answered.
+ * Reads a filter. Arrays and objects match nothing but are kept, because a client compares the scope that it asked
+ * for with the answer.
  */
 function readFilter(reader: MessageReader, property: string, limits: DecodeLimits): ScopeFilter {
   const filter: Record<string, JsonValue> = Object.create(null)
@@ -193,7 +192,7 @@ function readFilter(reader: MessageReader, property: string, limits: DecodeLimit
     const value = source.unchecked(field)
     const problem = findJsonProblem(value, 1, walk) ?? findTextProblem(value)
     if (problem !== null) throw source.error(field, problem)
-    filter[field] = value as JsonValue // findJsonProblem has found nothing else in it
+    filter[field] = value as JsonValue // findJsonProblem has checked it
   }
   return filter
 }
@@ -221,7 +220,7 @@ function receiveAwareness(reader: MessageReader, limits: DecodeLimits): Received
   }
 }
 
-/** Apps fill these by hand, so that null counts as absent. */
+/** Reads a presence state. Apps fill it by hand, so null counts as absent. */
 function readAwarenessState(reader: MessageReader, clientId: string, limits: DecodeLimits): AwarenessState {
   const source = reader.object(clientId)
   const user = source.object('user')

@@ -5,49 +5,48 @@ import { protocolError } from './message-reader.ts'
 const MAX_FRAME_DEPTH = MAX_JSON_DEPTH + 4
 
 /**
- * Names in one object. Far more than an operation of the default size can hold, and what is parsed
- * in a few hundredths of a second: an object with many different names is the dearest JSON there is.
+ * Names in one object: far more than an operation of the default size can hold, yet parsed in a few hundredths of a
+ * second. An object with many different names is the most expensive JSON there is.
  */
 const MAX_NAMES = 40_000
 
 /**
- * Values that are not inside of one of an operation. The entries of the largest version vector and the
- * properties of the operations of the largest batch stay far below.
+ * Values outside of those of operations. The entries of the largest version vector, and the properties of the
+ * operations in the largest batch, stay far below.
  */
 const MAX_OUTER_VALUES = 100_000
 
-/** Characters of JSON text that may stand for one byte of UTF-8 where a text has escapes. */
+/** Characters of JSON text that may represent one byte of UTF-8 where there are escapes. */
 const MAX_CHARACTERS_OF_BYTE = 6
 
 export interface JsonBounds {
-  /** What the text is, for errors: `The frame`. */
+  /** The name of the text in errors: `The frame`. */
   readonly what: string
-  /** Arrays and objects of the whole text. */
+  /** Arrays and objects in the whole text. */
   readonly maxContainers: number
-  /** The opening brackets around `data` and the like: none when the text is one of them. */
+  /** The opening brackets around `data` and the like; empty when the text itself is one of them. */
   readonly around: string
-  /** Bytes of the JSON that one of them is stored as. */
+  /** Bytes of the JSON that one such value is stored as. */
   readonly maxValueBytes: number
 }
 
-/** Around `data` in a message: the message, its operations, the operation. */
+/** The brackets around `data` in a message: of the message, its operations, and the operation. */
 export const AROUND_VALUES_IN_MESSAGE = '{[{'
 
 /**
- * What is put in the place of a value, as an array of this text alone: no property of an operation takes one, so that
- * it is refused, and quoted. The text by itself would pass for a name.
+ * Replacements for a value, each as an array with only this text: no property of an operation accepts that, so the
+ * operation is refused and the text quoted. The text alone would pass for a name.
  */
 const TOO_DEEP = `nested deeper than ${MAX_JSON_DEPTH} levels`
 const TOO_MANY_NAMES = `an object of more than ${MAX_NAMES} names`
 
 /**
- * Looks for JSON that would cost far more to parse than to send: nesting, objects of endless names,
- * and more arrays and objects than the message can need. The scan takes a few percent of the time
- * that parsing takes.
+ * Looks for JSON that costs far more to parse than to send: nesting, objects with very many names, and more arrays
+ * and objects than the message can need. The scan takes a few percent of the time that parsing takes.
  *
- * A value of an operation that is too large to be stored, or too costly to parse, is no reason to end
- * the connection: it may be an honest client's, which has to be told by name. It is cut out before
- * anybody parses it, and what is put in its place is refused, too.
+ * A value of an operation that is too large to store, or too costly to parse, does not end the connection: it may
+ * come from an honest client, which has to be told which operation is refused. The value is cut out before anything
+ * parses it, and its replacement is refused, too.
  *
  * @returns the text to parse
  * @throws ProtocolError naming the bound
@@ -56,22 +55,22 @@ export function boundJson(text: string, bounds: JsonBounds): string {
   return new JsonScan(text, bounds).run()
 }
 
-/** One pass over a text. What is between the characters that give it its structure is not looked at. */
+/** One pass over a text, which looks only at the characters that structure it. */
 class JsonScan {
   readonly #text: string
   readonly #bounds: JsonBounds
-  /** Depth of a value of an operation: of the brackets around it, and its own. */
+  /** Depth of a value of an operation: the brackets around it, and its own. */
   readonly #valueDepth: number
-  readonly #namesByDepth: number[] = [] // as deep as the text is: most texts are small, and scanned one by one
+  readonly #namesByDepth: number[] = [] // grows with the depth, because most texts are small and scanned one by one
   readonly #replaced: Span[] = []
-  /** Brackets that are open. */
+  /** Number of open brackets. */
   #depth = 0
-  /** How many of them are those of `around`. */
+  /** How many of them are those in `around`. */
   #fitting = 0
   #containers = 0
   #outerValues = 0
   #nextEscape = -1
-  // of the value of an operation that is open
+  // the open value of an operation:
   #isOfOperation = false
   #valueStart = 0
   #leastBytes = 0
@@ -144,7 +143,7 @@ class JsonScan {
     } else this.#namesByDepth[this.#depth] = 0
     if (this.#depth < this.#valueDepth) this.#compareWithAround(index)
     else if (this.#depth === this.#valueDepth) this.#beginValue(index)
-    this.#leastBytes += 2 // it will be closed
+    this.#leastBytes += 2 // for its closing bracket
   }
 
   #compareWithAround(index: number): void {
@@ -175,10 +174,10 @@ class JsonScan {
   }
 
   /**
-   * Has the value replaced that is open. What surrounds those of operations cannot be: it is refused with the frame.
+   * Marks the open value to be replaced. A value outside of operations cannot be replaced, so the frame is refused.
    *
-   * @param what stands in the place of the value
-   * @param whatOfFrame says it of the frame
+   * @param what replaces the value
+   * @param whatOfFrame the problem in terms of the frame
    */
   #replaceValue(what: string, whatOfFrame = what): void {
     if (!this.#isOfOperation) throw tooMuch(whatOfFrame)
@@ -203,7 +202,7 @@ function replaceSpans(text: string, spans: readonly Span[]): string {
 }
 
 /**
- * A value that is too large, in a form that every part of an operation may have: an entry of `atomicOps` is
+ * A value that is too large, in a form that fits every part of an operation, of which an entry of `atomicOps` is
  * the strictest.
  */
 function oversizedValue(maxBytes: number): string {
@@ -214,7 +213,7 @@ function tooMuch(what: string): Error {
   return protocolError(`The frame has ${what}, which no message needs.`)
 }
 
-/** @returns the index of the closing quote, or the end of the text where there is none */
+/** @returns the index of the closing quote, or the end of the text if there is none */
 function findStringEnd(text: string, start: number): number {
   let end = text.indexOf('"', start + 1)
   while (end !== -1 && isEscaped(text, end)) end = text.indexOf('"', end + 1)
@@ -226,7 +225,7 @@ function indexOrEnd(text: string, search: string, from: number): number {
   return index === -1 ? text.length : index
 }
 
-/** An odd number of backslashes stands before it. */
+/** True when an odd number of backslashes precedes the character. */
 function isEscaped(text: string, index: number): boolean {
   let first = index
   while (text.charCodeAt(first - 1) === BACKSLASH) first--

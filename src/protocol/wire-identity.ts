@@ -1,12 +1,12 @@
 import type { Operation } from '../core/operation.ts'
 
 /*
- * `operationToWireJson` writes an operation's identity first and in one order:
+ * `operationToWireJson` writes an operation's identity first and in a fixed order:
  *
  *   {"id":"<64 hex>","nodeId":"…","type":"…","collection":"…","recordId":"…","data":…
  *
- * so that a reader of many stored texts finds it without parsing them. The search for a property's
- * name cannot stop inside a value, where quotes are escaped.
+ * so a reader of many stored texts finds it without parsing them. The search for a property's name cannot stop
+ * inside a value, where quotes are escaped.
  */
 
 const ID_START = '{"id":"'.length
@@ -27,8 +27,8 @@ export function nodeIdJsonOf(wireJson: string): string {
 /**
  * The record id of the operation with this wire JSON.
  *
- * @param namesLength of its node id and collection together, where they are known: the search begins behind them
- * @throws Error when the text is not such a JSON
+ * @param namesLength of its node id and collection together, if known: the search begins after them
+ * @throws Error when the text is not wire JSON
  */
 export function recordIdOf(wireJson: string, namesLength = 0): string {
   const found = wireJson.indexOf(RECORD_ID, ID_END + namesLength)
@@ -40,10 +40,10 @@ export function recordIdOf(wireJson: string, namesLength = 0): string {
 }
 
 /**
- * The operation with this wire JSON.
+ * Parses wire JSON into its operation.
  *
- * @param wireJson as `operationToWireJson` made it: what it was made of was an operation
+ * @param wireJson made by `operationToWireJson`, so that it needs no checks
  */
 export function operationOfWireJson(wireJson: string): Operation {
-  return JSON.parse(wireJson) as Operation // made from one, as above
+  return JSON.parse(wireJson) as Operation // made from an operation, as above
 }
