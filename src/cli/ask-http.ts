@@ -7,7 +7,7 @@ import type { ServerAddress } from './server-address.ts'
 
 export interface HttpAnswer {
   readonly code: number
-  /** Empty when it is not a JSON object. */
+  /** Empty when the answer is not a JSON object. */
   readonly body: { readonly [name: string]: unknown }
 }
 
@@ -17,12 +17,12 @@ export interface HttpQuestion {
   readonly timeoutMs: number
 }
 
-const MAX_BODY_BYTES = 16 * 1024 * 1024 // the status of some hundred thousand nodes; whatever else listens may send anything
+const MAX_BODY_BYTES = 16 * 1024 * 1024 // the status of some hundred thousand nodes; other programs may send anything
 
 /**
- * Asks a server. Redirections are not followed: the token is for this server.
+ * Sends a request to a server. Redirections are not followed, because the token is for this server only.
  *
- * @returns what went wrong, where nothing answered
+ * @returns the answer, or the problem when there was none
  */
 export async function askHttp(server: ServerAddress, question: HttpQuestion): Promise<HttpAnswer | string> {
   const signal = AbortSignal.timeout(question.timeoutMs)
@@ -41,7 +41,7 @@ function send(
 ): Promise<IncomingMessage> {
   const target = new URL(path, url)
   const options: RequestOptions = {
-    agent: false, // nothing is kept open after the answer
+    agent: false, // so that no connection stays open after the answer
     headers: token === null ? {} : { authorization: `Bearer ${token}` },
     signal,
     ...(certFile !== null && onlyFrom(readCertificate(certFile))),
@@ -53,25 +53,25 @@ function send(
 }
 
 /**
- * Lets only who has the key of this certificate answer. It is for the public name and the server is asked by
- * another, so the certificate itself is compared in place of the name. Nothing else is trusted, not even who
- * issued it: they issue to others too.
+ * Accepts an answer only from the owner of this certificate. It was issued for the public name, while the server is
+ * addressed by another, so the certificate itself is compared instead of the name. Its issuer is not trusted,
+ * because it issues certificates to others too.
  */
 function onlyFrom(certificate: X509Certificate): RequestOptions {
   return {
     ca: certificate.toString(),
-    allowPartialTrustChain: true, // it need not be signed by itself
-    rejectUnauthorized: true, // whatever the environment says
+    allowPartialTrustChain: true, // it need not be self-signed
+    rejectUnauthorized: true, // even if the environment turns this off
     checkServerIdentity: (_name, { fingerprint256 }) =>
       fingerprint256 === certificate.fingerprint256 ? undefined : new OtherCertificateError(),
   }
 }
 
 class OtherCertificateError extends Error {
-  readonly code = 'ERR_TLS_CERT_ALTNAME_INVALID' // as of a certificate for another name
+  readonly code = 'ERR_TLS_CERT_ALTNAME_INVALID' // the same as for a certificate with another name
 }
 
-/** Reads the first certificate of a chain, which is the server's own. */
+/** Reads the first certificate of a chain, which is that of the server. */
 function readCertificate(file: string): X509Certificate {
   try {
     return new X509Certificate(readFileSync(file))
@@ -101,7 +101,7 @@ function parseObject(text: string): HttpAnswer['body'] {
   }
 }
 
-/** What verification says of a certificate that is neither the one that is trusted nor issued by it. */
+/** Errors of verification for a certificate that is neither the trusted one nor issued by it. */
 const OTHER_CERTIFICATE: ReadonlySet<string | undefined> = new Set([
   'CERT_SIGNATURE_FAILURE',
   'DEPTH_ZERO_SELF_SIGNED_CERT',

@@ -8,7 +8,7 @@ import type { Logger } from '../core/logger.ts'
 import { systemRuntime } from '../core/system-runtime.ts'
 
 /**
- * The auth provider of the configuration, in working order.
+ * Opens the configured auth provider.
  *
  * @throws AuthError `AUTH_CONFIG`
  */
@@ -24,7 +24,7 @@ async function loadProvider(file: string): Promise<AuthProvider> {
     const message = `auth.provider: ${file} ${messageOf(error)}`
     throw new AuthError('AUTH_CONFIG', message, { cause: error })
   }
-  if (typeof provider === 'object' && isAuthProvider(provider)) return provider // a class is none, its instances are
+  if (typeof provider === 'object' && isAuthProvider(provider)) return provider // not a class, but its instances
   throw new AuthError(
     'AUTH_CONFIG',
     `auth.provider: ${file} exports no provider. Export an object with authenticate(token) by default, or as "provider".`,

@@ -4,7 +4,7 @@ import { configFlags } from '../config/options.ts'
 import { type ConfigFlags, type EffectiveConfig, LOG_LEVELS } from '../config/server-config.ts'
 import type { Terminal } from './terminal.ts'
 
-/** What commander makes of the flags that override the configuration, and of `--config`. */
+/** Values of the flags that override the configuration, and of `--config`, as commander gives them. */
 export interface ConfigOptionValues extends ConfigFlags {
   readonly config?: string
 }
@@ -13,7 +13,7 @@ export interface ConfigOptionValues extends ConfigFlags {
  * Adds `--config`, `--log-level`, and those flags of the options table that concern the command.
  *
  * @param names without dashes: `port`, `db`
- * @param configHelp what `--config` is for a command that reads no configuration
+ * @param configHelp the meaning of `--config` for a command that reads no configuration
  */
 export function addConfigOptions(
   command: Command,
@@ -39,7 +39,7 @@ export function loadCommandConfig(options: ConfigOptionValues, terminal: Termina
   })
 }
 
-/** Without the flags that were not given: the configuration tells absent from undefined. */
+/** Removes flags that were not given, because absent and undefined mean different things to the configuration. */
 function definedOnly(flags: { readonly [Name in keyof ConfigFlags]: string | undefined }): ConfigFlags {
   return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
 }

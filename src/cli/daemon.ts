@@ -21,18 +21,18 @@ export interface DaemonOptions {
   readonly onSchemaProgress?: (progress: SchemaProgress) => void
 }
 
-/** A server that listens, with the store that it owns. */
+/** A listening server, with the store that it owns. */
 export interface Daemon {
   readonly urls: ServedUrls
-  /** From clients and to them, since the start. */
+  /** Operations from clients and to them, since the start. */
   readonly operationCount: number
   /** Drains the server within the shutdown timeout, then closes the store. */
   stop(): Promise<void>
 }
 
 /**
- * Opens everything that the configuration asks for, in the order in which it is needed. What was
- * opened is closed again when a later step fails.
+ * Opens everything that the configuration asks for, in the order in which it is needed. If a later step fails,
+ * whatever was opened is closed again.
  *
  * @throws KoraServerError of the step that failed
  */
@@ -40,7 +40,7 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
   const recent = new RecentEvents(given.runtime)
   const options = { ...given, logger: recent.listenTo(given.logger) }
   const auth = await openAuthProvider(config.auth, options.logger)
-  // What they lack would otherwise be told by the first backup, at night.
+  // Opened now, because the first backup, at night, would otherwise be the first to report a missing driver.
   const backupTargets = await openBackupTargets(config)
   const schema = config.schema?.definition ?? null
   const store = await openStore(config, { ...options, plannedSchema: schema })
@@ -68,7 +68,8 @@ export async function openDaemon(config: ServerConfig, given: DaemonOptions): Pr
         return operationsReceived + operationsSent
       },
       async stop() {
-        // A storage that does not answer keeps an upload from being taken back for seconds, which draining may take too.
+        // An unresponsive storage delays the end of an upload for seconds, which draining may take at the same
+        // time.
         const schedulesStopped = [...backups, compaction].map((schedule) => schedule?.stop())
         const collectionEnded = blobs?.close()
         await stopWithin(server, config.shutdownTimeout, options)
@@ -123,14 +124,14 @@ async function openBlobStorage(
 function urlsOf(server: ServerHost, { http }: ServerConfig): ServedUrls {
   const { syncUrl, url, statusUrl, dashboardUrl } = server
   return {
-    sync: syncUrl ?? '', // it listens, so it has one
+    sync: syncUrl ?? '', // it is listening, so it has a URL
     health: http.health ? `${url}/health` : null,
     status: statusUrl,
     dashboard: dashboardUrl,
   }
 }
 
-/** Connections that do not drain in time are cut: their clients send again what was not acknowledged. */
+/** Stops the server, and cuts connections that do not drain in time: clients send again what was not acknowledged. */
 async function stopWithin(
   server: ServerHost,
   timeoutMs: number,

@@ -2,23 +2,23 @@ import { PerformanceObserver } from 'node:perf_hooks'
 import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'node:v8'
 
 /**
- * How much V8 may add to what it has found alive before it looks again, in percent. Left to itself it adds
- * several times that where the machine has the memory: under a flood of requests the process held 240 MB,
- * 37 of them alive, because what a connection leaves behind is old by the time it is garbage. With 100 it holds
- * 178, at the same processor time for each operation; with 50, 163, at 1 to 5 % more.
+ * How far V8 may let the heap grow beyond what was alive at the last collection, in percent. By default it allows
+ * several times that where the machine has the memory: under a flood of requests the process held 240 MB, 37 of
+ * them alive, because the remains of a connection are old by the time they are garbage. With 100 it holds 178, at
+ * the same processor time per operation; with 50, 163, at 1 to 5 % more.
  *
  * @see docs/performance.md, "Old heap"
  */
 const MAX_GROWTH_PERCENT = 100
 
 /**
- * Size of the whole heap from which its growth is bounded; below, it grows as V8 likes. To look again at 15,
- * 25 and 50 MB is a tenth of what the first ten thousand operations cost.
+ * Size of the whole heap from which its growth is limited; below, it grows as V8 likes. Collections at 15, 25 and
+ * 50 MB are a tenth of the cost of the first ten thousand operations.
  */
 const BOUNDED_FROM_BYTES = 64 * 1024 * 1024
 
 /**
- * Both halves of the young heap. Left to itself it grows to 32 MB as soon as a thousand clients have come, and
+ * Size of both halves of the young heap. By default it grows to 32 MB as soon as a thousand clients have come, and
  * stays there.
  *
  * @see docs/performance.md, "Young heap"
@@ -26,22 +26,25 @@ const BOUNDED_FROM_BYTES = 64 * 1024 * 1024
 const MAX_YOUNG_BYTES = 8 * 1024 * 1024
 
 /**
- * The same of a server that many operations go through: a collection copies what is alive, which is what is on its
- * way to the disk or to clients, however long the last one was ago.
+ * The same for a server under load: a collection copies whatever is alive, which is what is on its way to the disk
+ * or to clients, however long ago the last one was.
  */
 const MAX_YOUNG_BYTES_UNDER_LOAD = 16 * 1024 * 1024
 
-/** From one collection to the next. Each leaves up to 10 kB behind, so that they are much of what is collected. */
+/**
+ * Operations between two collections. Each leaves up to 10 kB behind, so above this they make up much of what is
+ * collected.
+ */
 const OPERATIONS_UNDER_LOAD = 100
 
-const DOUBLE = 2 // what V8 does by itself
+const DOUBLE = 2 // V8's default
 const STAY = 1
 
 /**
- * Keeps the process from holding much more memory than is alive: of the whole process, so for the daemon and not
- * for a library. An operator who has given Node a size for the young heap gets that.
+ * Keeps the process from holding much more memory than is alive. It affects the whole process, so it is for the
+ * daemon and not for a library. A young heap size that an operator has set for Node is respected.
  *
- * @param countOperations how many have come and gone since the start
+ * @param countOperations returns the operations in and out since the start
  */
 export function boundHeapGrowth(countOperations: () => number): void {
   const nodeOptions = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
@@ -55,7 +58,7 @@ export function boundHeapGrowth(countOperations: () => number): void {
   observer.observe({ entryTypes: ['gc'] })
 }
 
-/** @returns to be called after each collection */
+/** @returns a function to call after each collection */
 function boundOldHeap(): () => void {
   let isBounded = false
   return () => {
@@ -66,9 +69,10 @@ function boundOldHeap(): () => void {
 }
 
 /**
- * The size itself can be set only before the process starts; by how much it grows, at any time.
+ * Bounds the young heap by its growth: its size can be set only before the process starts, the growth factor at any
+ * time.
  *
- * @returns to be called after each collection
+ * @returns a function to call after each collection
  */
 function boundYoungHeap(countOperations: () => number): () => void {
   let growth = DOUBLE

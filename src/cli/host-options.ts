@@ -8,24 +8,24 @@ import type { BlobStorage } from '../store/blobs/blob-storage.ts'
 import type { CompactionSchedule } from '../store/compaction/compaction-schedule.ts'
 import type { ServerStore } from '../store/store.ts'
 
-/** What is open when the server is put together. */
+/** The parts that are open when the server is assembled. */
 export interface ServerParts {
   readonly store: ServerStore
   readonly auth: AuthProvider
   readonly blobs: BlobStorage | null
   readonly logger: Logger
-  /** Listens to the logger, for the dashboard. */
+  /** Listens to the logger for the dashboard. */
   readonly recent: RecentEvents
   readonly runtime: Runtime
   /** null: the server does not compact by itself */
   readonly compaction: CompactionSchedule | null
 }
 
-/** What moves each of the daemon's ports. */
+/** The options that set each of the daemon's ports. */
 export const PUBLIC_PORT_OPTION = '--port'
 export const ADMIN_PORT_OPTION = 'admin.port'
 
-/** The daemon's configuration as the options of the server that it runs. */
+/** Converts the daemon's configuration into the options of its server. */
 export function hostOptions(config: ServerConfig, parts: ServerParts): ServerHostOptions {
   const { http, tls } = config
   const operations = operationsOf(config)
@@ -78,12 +78,12 @@ function syncOptions(config: ServerConfig, { store, auth, blobs }: ServerParts):
   }
 }
 
-// The rest of the shutdown timeout is for the last connections to be drained and closed: of 10 s the two that they are given.
+// The rest of the shutdown timeout is for the last connections to be drained and closed: two of 10 s.
 const SPREAD_SHARE = 0.8
 
 /**
- * `http: false` takes the operations endpoints off the public listener; a listener of their own keeps all of them.
- * Each of its switches takes one away wherever it is.
+ * The operations endpoints, if any. `http: false` takes them off the public listener, while a listener of their own
+ * keeps all of them. Each switch removes one of them on any listener.
  */
 function operationsOf({ http, admin }: ServerConfig): OperationsConfig | null {
   if (admin.listener === null && !http.operations) return null

@@ -1,12 +1,12 @@
-/** A day or a month, and the time of day; without a zone that of this machine, as Date has it. */
+/** A day or a month, and perhaps a time of day; without a zone it is that of this machine, as with Date. */
 const ISO_TIME =
   /^(\d{4}-\d{2}(?:-\d{2})?)(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?$/i
-/** At the end of a time: the day of a date has no ":" before it. */
+/** A zone of whole hours at the end of a time. The day of a date is not preceded by a ":". */
 const HOURS_OF_ZONE = /(?<=:\S+[+-])\d{2}$/
 
 /**
- * A time as ISO 8601 writes it, with a space for the T if need be, and a zone of whole hours, as PostgreSQL prints one. `Date.parse` alone takes much more, and guesses:
- * the order of day and month, or a month behind whatever word stands in front.
+ * Parses a time in ISO 8601, also with a space for the T and with a zone of whole hours, as PostgreSQL prints it.
+ * `Date.parse` alone accepts much more, and guesses the order of day and month, or finds a month behind any word.
  *
  * @returns ms since 1970; null for anything else, and for a day that its month does not have
  */
@@ -17,8 +17,8 @@ export function parseIsoTime(text: string): number | null {
   return Number.isNaN(ms) ? null : ms
 }
 
-/** Date goes on counting: it takes the 31st of February for the 3rd of March. */
+/** False for the 31st of February, which Date would read as the 3rd of March. */
 function isOfCalendar(date: string): boolean {
-  const ms = Date.parse(date) // in UTC, as it has no time of day
+  const ms = Date.parse(date) // in UTC, because there is no time of day
   return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(date)
 }

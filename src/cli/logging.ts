@@ -9,7 +9,7 @@ import type { Output, Terminal } from './terminal.ts'
 
 const pinoPretty = lazyRequire<typeof import('pino-pretty')>('pino-pretty')
 
-/** Never printed, wherever in the fields they stand. */
+/** Fields that are masked at any depth. */
 const SECRET_FIELDS = [
   'token',
   'authToken',
@@ -25,8 +25,8 @@ const SECRET_FIELDS = [
 ]
 
 /**
- * The daemon's log: JSON lines for machines, aligned text for people. Written to stderr, because
- * stdout carries data only.
+ * The daemon's log: JSON lines for machines, aligned text for people. Written to stderr, because stdout is only for
+ * data.
  */
 export function createLogger({ level, format }: ServerConfig['log'], terminal: Terminal): Logger {
   const output = terminal.stderr
@@ -66,9 +66,8 @@ function prettyDestination(output: Output, env: Terminal['env']): DestinationStr
 }
 
 /**
- * Escapes the control characters of every text in a log line: what clients wrote could otherwise
- * move the cursor, hide lines or forge new ones. Line feeds stay, because stacks need them; the
- * printer indents what follows.
+ * Escapes control characters in every text of a log line: text from clients could otherwise move the cursor, hide
+ * lines or forge new ones. Line feeds stay, because stacks need them; the printer indents the lines that follow.
  */
 function escapeDeep(value: unknown): unknown {
   if (typeof value === 'string') return escapeControlsInLines(value)
@@ -79,7 +78,7 @@ function escapeDeep(value: unknown): unknown {
   )
 }
 
-/** An error as fields. Messages of database drivers may hold the connection string. */
+/** Converts an error to fields. Messages of database drivers may contain the connection string. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error
   const code = (error as { code?: unknown }).code

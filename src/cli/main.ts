@@ -5,14 +5,15 @@ import { listenToProcess } from './process-events.ts'
 import { createProgramFor } from './program.ts'
 import { isReaderGone, processTerminal, type Terminal } from './terminal.ts'
 
-// Whatever still keeps the process alive after its command is done is a leak; nobody should wait for it.
+// Anything that keeps the process alive after its command has ended is a leak, and users should not have to wait
+// for it.
 const LINGER_MS = 2000
 
 /** Runs the command line of this process and sets its exit code. */
 export async function main(): Promise<void> {
   const events = listenToProcess()
-  process.stdout.on('error', () => {}) // told to each who writes; unheard, it would end the process
-  process.stderr.on('error', () => {}) // a log that nobody reads must not stop the server
+  process.stdout.on('error', () => {}) // each writer gets the error; without a listener it would end the process
+  process.stderr.on('error', () => {}) // a log without a reader must not stop the server
   const code = await runCli(process.argv.slice(2), processTerminal(), events)
   process.exitCode = code
   setTimeout(() => process.exit(code), LINGER_MS).unref()
@@ -46,20 +47,20 @@ export async function runCli(
     if (help !== '') await terminal.stdout.write(help)
     return isParsed ? exitCode : EXIT_WRONG_INPUT
   } catch (error) {
-    if (isReaderGone(error)) return exitCode // it has seen enough
+    if (isReaderGone(error)) return exitCode // it has read enough
     await reportError(error, terminal, wantsStacks(argv, terminal.env))
     return exitCodeOf(error)
   }
 }
 
-/** @returns false when the arguments are wrong, which is printed then */
+/** Parses the arguments and runs the command. @returns false when they are wrong, after printing why */
 async function parse(argv: readonly string[], context: CommandContext): Promise<boolean> {
   try {
     const program = await createProgramFor(argv, context)
     await program.parseAsync([...argv], { from: 'user' })
     return true
   } catch (error) {
-    // Commander also throws when it has printed the help or the version that was asked for.
+    // Commander also throws after printing the help or the version.
     if (error instanceof CommanderError) return error.exitCode === 0
     throw error
   }

@@ -16,14 +16,17 @@ type PostgresConfig = Extract<StoreConfig, { driver: 'postgres' }>
 
 export interface OpenStoreOptions {
   readonly logger?: Logger
-  /** What the tables are to be brought to. A database that is unfit for it, and no store yet, is left as it is. */
+  /**
+   * The schema for which the tables will be changed. A database that is unfit for it, or not a store yet, is left
+   * as it is.
+   */
   readonly plannedSchema?: SchemaDefinition | null
-  /** False: a database that is no store yet is refused, and left as it is. Default true. */
+  /** False: a database that is not a store yet is refused, and left as it is. Default true. */
   readonly mayCreate?: boolean
 }
 
 /**
- * Opens the store of the configuration for work; its driver is loaded only now.
+ * Opens the configured store for writing; its driver is loaded only here.
  *
  * @throws StoreError; SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
  */
@@ -45,7 +48,7 @@ export async function openStore(
 }
 
 /**
- * Opens the store beside a running server, for queries; nothing is written.
+ * Opens the store for queries, without writing; a server may be running beside it.
  *
  * @throws StoreError `STORE_OPEN_FAILED`; SchemaError `NO_SCHEMA` when it has no tables yet
  */
@@ -63,7 +66,7 @@ export async function openStoreForReading(
 }
 
 /**
- * Opens a store that exists beside a running server, with or without tables; nothing is written.
+ * Opens an existing store, with or without tables, without writing; a server may be running beside it.
  *
  * @throws StoreError `STORE_OPEN_FAILED`; ConfigError `INVALID_ARGUMENT` for the memory store
  */
@@ -77,7 +80,7 @@ export async function openStoredLog(
     : openPostgres(store, { readOnly: true })
 }
 
-/** As `openStoredLog`, to write something small into it. */
+/** Opens an existing store, like `openStoredLog`, but for small writes. */
 export async function openExistingStore(
   config: Pick<ServerConfig, 'store'>,
   cwd: string,
@@ -86,7 +89,7 @@ export async function openExistingStore(
   return openStore(config, { mayCreate: false })
 }
 
-/** @throws unless the store is one that other processes can see and that is there already */
+/** @throws unless the store already exists and is visible to other processes */
 function requireStored(
   store: StoreConfig,
   cwd: string,
@@ -106,10 +109,10 @@ function requireStored(
 }
 
 /**
- * Opens the store to see what would be done there; nothing is written. One that does not exist
- * yet stands for itself as an empty one in memory.
+ * Opens the store to plan changes, without writing. A store that does not exist yet is represented by an empty one
+ * in memory.
  *
- * @throws StoreError `STORE_OPEN_FAILED` also when the server could not write there
+ * @throws StoreError `STORE_OPEN_FAILED`, also when the server could not write there
  */
 export async function openStoreForPlanning({ store }: Pick<ServerConfig, 'store'>): Promise<ServerStore> {
   if (store.driver === 'postgres') return openPostgres(store, { readOnly: 'planning' })
@@ -123,7 +126,7 @@ export function storeExists(store: StoreConfig): boolean {
   return store.driver !== 'sqlite' || existsSync(store.filename)
 }
 
-/** SQLite also creates files beside the database. */
+/** Checks the folder too, because SQLite creates files beside the database. */
 function requireWritable(filename: string): void {
   const problem = findWriteProblem(filename)
   if (problem !== null) throw new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${problem}`)
@@ -150,7 +153,7 @@ async function openMemory(): Promise<ServerStore> {
   return new MemoryServerStore()
 }
 
-/** Nobody can look into another process' memory; names are checked all the same. */
+/** Opens an empty store: another process' memory cannot be read, but names are still checked. */
 async function openEmptyMemory(schema: ServerConfig['schema'], stderr: Output): Promise<ServerStore> {
   if (schema === null) {
     throw new SchemaError(

@@ -2,7 +2,7 @@ import { InvalidArgumentError } from 'commander'
 import { parseDuration } from '../config/duration.ts'
 import { parseIsoTime } from './iso-time.ts'
 
-/** For flags that may be repeated: every value, in order. */
+/** Parser of a flag that may be repeated: collects all values, in order. */
 export function collectValues(value: string, previous: readonly string[] = []): string[] {
   return [...previous, value]
 }
@@ -14,11 +14,11 @@ export function parseCount(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 0.')
 }
 
-/** A delivery sequence, or a time as ISO 8601 writes it. */
+/** A delivery sequence, or a time in ISO 8601. */
 export type LogPosition = { readonly after: number } | { readonly writtenFrom: number }
 
 /**
- * Reads a delivery sequence or a time.
+ * Parses a delivery sequence or a time.
  *
  * @throws InvalidArgumentError for any other text
  */
@@ -29,14 +29,14 @@ export function parseLogPosition(text: string): LogPosition {
   throw new InvalidArgumentError('Write a delivery sequence, or a time such as 2026-01-31T12:00:00Z.')
 }
 
-/** How long ago, in ms. */
+/** Parses an age, in ms. */
 export function parseAge(text: string): number {
   const age = parseDuration(text)
   if (age !== null) return age
   throw new InvalidArgumentError('Write how long ago, such as 12h or 30d.')
 }
 
-/** Names separated by commas. */
+/** Parses names separated by commas. */
 export function parseNames(text: string): string[] {
   const names = text.split(',').map((name) => name.trim())
   if (names.every((name) => name !== '')) return names

@@ -7,20 +7,20 @@ import { type NeededField, neededSince } from '../store/materialize/needed-since
 import type { SchemaPlan, ServerStore, SetSchemaOptions } from '../store/store.ts'
 import { formatQuantity } from './output/format.ts'
 
-/** What of a configuration the store has to be brought to. */
+/** The parts of a configuration that the store has to match. */
 export interface StoreNeeds {
   /** null: none is configured, and the tables stay as they are */
   readonly schema: SchemaDefinition | null
-  /** Its scopes name fields, by which the log is indexed. */
+  /** Its scopes name fields by which the log is indexed. */
   readonly auth: AuthConfig
 }
 
 export interface StorePlan extends SchemaPlan {
-  /** True when the tables of the log are not those of this release. */
+  /** True when the tables of the log differ from those of this release. */
   readonly changesLayout: boolean
 }
 
-/** Tables and indexes for scopes are there before the first client is let in. Free when they are. */
+/** Creates tables, and indexes for scopes, before the first client is let in. Costs nothing when they exist. */
 export async function prepareStore(
   store: ServerStore,
   needs: StoreNeeds,
@@ -32,7 +32,7 @@ export async function prepareStore(
   }
 }
 
-/** What `prepareStore` would do, and before it the opening of a store that is only read now. */
+/** Plans what `prepareStore` would do, and the changes that opening the store for writing would make. */
 export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<StorePlan> {
   const layout = await store.planLayout()
   const tables = needs.schema === null ? NO_TABLES : await store.planSchema(needs.schema)
@@ -61,10 +61,7 @@ export async function planStore(store: ServerStore, needs: StoreNeeds): Promise<
   }
 }
 
-/**
- * Fields that `prepareStore` is about to demand of records that may lack them. Empty as long as nothing is
- * stored.
- */
+/** Fields that `prepareStore` is about to require of records that may lack them. Empty as long as nothing is stored. */
 export async function findNeededSince(
   store: ServerStore,
   { schema }: StoreNeeds,
@@ -81,10 +78,7 @@ function describeNeeded({ collection, field }: NeededField): SchemaPlan['changes
   return { collection, change }
 }
 
-/**
- * Stored values that what `prepareStore` is about to make has no room for. Reads the log where it may have
- * some.
- */
+/** Stored values that the tables planned by `prepareStore` have no room for. Reads the log where there may be some. */
 export async function findWrittenEarly(
   store: ServerStore,
   { schema }: StoreNeeds,
@@ -105,7 +99,7 @@ function describeEarly({
   return { collection, change }
 }
 
-/** Empty as long as nothing was dropped of the log. */
+/** Changes in how fields are merged; empty as long as nothing was dropped from the log. */
 async function findMergedSince(store: ServerStore, { schema }: StoreNeeds): Promise<SchemaPlan['changes']> {
   const earlier = store.getSchema()
   const changes = earlier === null || schema === null ? [] : mergedSince(earlier, schema)
@@ -118,7 +112,7 @@ interface ScopeField {
   readonly field: string | null
 }
 
-/** By what the log is indexed: what schema and scopes decide by, each once. */
+/** The fields by which the log is indexed: those in which schema and scopes filter, each once. */
 function scopeFieldsOf({ schema, auth }: StoreNeeds): ScopeField[] {
   const fields = new Map<string, ScopeField>()
   const add = (collection: string, field: string | null): void =>
@@ -138,7 +132,7 @@ function describeField({ field }: ScopeField): string {
 
 const NO_TABLES: SchemaPlan = { isUpToDate: true, statements: [], changes: [] }
 
-/** A plan that has something to do, for people: a line for each thing that changes. */
+/** Describes a plan that changes something: one line per change. */
 export function describePlan({ changes, changesLayout, statements }: StorePlan): string[] {
   const lines = changes.map(({ collection, change }) => `${collection}: ${change}`)
   if (changesLayout) lines.unshift('the tables of the log: made as this release needs them')

@@ -4,9 +4,9 @@ import { SIGNAL_EXIT_CODES } from './signals.ts'
 type Signal = keyof typeof SIGNAL_EXIT_CODES
 
 /**
- * The events of this process. Signals are listened to from here on, without a gap: one that came
- * while listeners change would be lost, and the first process of a container ignores those that
- * nobody listens to. While no command has a listener, a signal ends the process.
+ * Subscribes to the events of this process. Signals are listened to from here on without a gap: one that came
+ * between two listeners would be lost, because the first process of a container ignores signals without a listener.
+ * While no command has a listener, a signal ends the process.
  */
 export function listenToProcess(): ProcessEvents {
   const listeners = new Set<(signal: Signal) => void>()
@@ -24,14 +24,14 @@ export function listenToProcess(): ProcessEvents {
     },
     yieldSignals() {
       if (process.pid === 1) return
-      // What has come together with the one that is being handled is still told to the listeners.
+      // Signals that came together with the present one still reach the listeners.
       setImmediate(() => {
         process.off('SIGINT', dispatch)
         process.off('SIGTERM', dispatch)
       })
     },
     onUncaught(listener) {
-      // A rejection that nobody handles arrives here as well: Node raises it as an uncaught exception.
+      // Includes unhandled rejections, which Node raises as uncaught exceptions.
       process.on('uncaughtException', listener)
       return () => process.off('uncaughtException', listener)
     },

@@ -6,8 +6,8 @@ import { createColours } from './output/colours.ts'
 type AddCommand = (program: Command, context: CommandContext) => void
 
 /**
- * In the order of the help. Each is loaded when it is needed: a server would start later with the libraries
- * of them all.
+ * The commands, in the order of the help. Each is loaded on demand, because loading the libraries of all of them
+ * would delay the start of a server.
  */
 const COMMANDS: { readonly [name: string]: () => Promise<AddCommand> } = {
   start: async () => (await import('./commands/start.ts')).addStartCommand,
@@ -25,15 +25,15 @@ const COMMANDS: { readonly [name: string]: () => Promise<AddCommand> } = {
   completion: async () => (await import('./commands/completion.ts')).addCompletionCommand,
 }
 
-/** The whole command line, ready to parse. */
+/** The complete command line, ready to parse. */
 export function createProgram(context: CommandContext): Promise<Command> {
   return programWith(Object.keys(COMMANDS), context)
 }
 
-/** As much of the command line as these arguments need. */
+/** Only the part of the command line that these arguments need. */
 export function createProgramFor(argv: readonly string[], context: CommandContext): Promise<Command> {
   const [name = ''] = argv
-  // `completion` writes scripts that know every command.
+  // `completion` writes scripts that contain every command.
   const isAlone = Object.hasOwn(COMMANDS, name) && name !== 'completion'
   return isAlone ? programWith([name], context) : createProgram(context)
 }

@@ -3,10 +3,10 @@ import { ConfigError } from '../core/errors.ts'
 import { listenerOrigin } from '../http/listener-origin.ts'
 import { tlsOfOperations } from '../http/tls-files.ts'
 
-/** Where a server is reached, and how it proves that it is the one that is meant. */
+/** The address of a server, and how it proves its identity. */
 export interface ServerAddress {
   readonly url: URL
-  /** Holds the certificate that the server has, for whatever name; null: it is checked as that of any site. */
+  /** Contains the server's certificate, for whatever name it was issued; null: it is checked like that of any site. */
   readonly certFile: string | null
 }
 

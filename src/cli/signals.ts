@@ -1,10 +1,10 @@
 import type { CommandContext } from './command-context.ts'
 
-/** What a shell reports for a process that a signal ended: 128 + its number. */
+/** The exit code that shells report for a process ended by a signal: 128 + its number. */
 export const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
 
 /**
- * Lets a signal end the process at once, after leaving the terminal as it was found.
+ * Lets a signal end the process at once, after the terminal is restored.
  *
  * @returns a function that ends this
  */
@@ -15,15 +15,15 @@ export function exitOnSignal(context: CommandContext, beforeExit: () => void): (
   })
 }
 
-/** How long aborted work may take to end: an upload that is taken back, longer than its storage is waited for. */
+/** How long aborted work may take to end: longer than a storage is given to remove an unfinished upload. */
 const ABORT_GRACE_MS = 8000
 
 /**
- * Does work that a signal aborts: it takes back what is unfinished, and the exit code is that of the signal.
- * A second signal ends the process at once, and so does work that does not end. Work that is done all the
- * same when it is told to end counts as done.
+ * Does work that a signal aborts: unfinished results are removed, and the exit code is that of the signal. A second
+ * signal ends the process at once, as does work that does not end. Work that completes despite the signal counts as
+ * done.
  *
- * @param beforeExit leaves the terminal as it was found
+ * @param beforeExit restores the terminal
  */
 export async function abortOnSignal(
   { processEvents, setExitCode }: CommandContext,

@@ -4,23 +4,23 @@ import { KoraServerError } from '../core/errors.ts'
 /** One of the two streams that a command writes to. */
 export interface Output {
   readonly isTerminal: boolean
-  /** Width in characters; 80 where nobody knows. */
+  /** Width in characters; 80 where unknown. */
   readonly columns: number
   /**
-   * Resolves once it is written, so that a slow reader slows the writer down.
+   * Resolves once the data is written, so that a slow reader slows the writer down.
    *
-   * @throws KoraServerError `OUTPUT_NOT_WRITTEN` for stdout; on stderr, that nobody reads it stops nothing
+   * @throws KoraServerError `OUTPUT_NOT_WRITTEN` for stdout; a missing reader of stderr stops nothing
    */
   write(data: string | Uint8Array): Promise<void>
-  /** For libraries that draw by themselves. */
+  /** For libraries that draw themselves. */
   readonly stream: Writable
 }
 
-/** What a command knows of the place it runs in. Tests pass one that they can read back. */
+/** A command's view of the place that it runs in. Tests pass one whose output they can read. */
 export interface Terminal {
   /** The bytes that are piped in. */
   readStdin(): AsyncIterable<Uint8Array>
-  /** Data, and nothing else. */
+  /** Only data. */
   readonly stdout: Output
   /** Everything else: banner, progress, summaries, logs, errors. */
   readonly stderr: Output
@@ -36,7 +36,7 @@ export function processTerminal(): Terminal {
     readStdin: () => process.stdin,
     stdout: streamOutput(process.stdout, writeToStdout),
     stderr: streamOutput(process.stderr, (data) => write(process.stderr, data).catch(() => {})),
-    env: { ...process.env }, // a .env that is added later is no part of what the user has set
+    env: { ...process.env }, // a copy, because variables of a .env are added later that the user has not set
     cwd: process.cwd(),
     now: () => Date.now(),
   }
@@ -72,7 +72,7 @@ async function writeToStdout(data: string | Uint8Array): Promise<void> {
   }
 }
 
-/** True for `OUTPUT_NOT_WRITTEN` because whoever reads has ended, as in `kora-server query … | head`. */
+/** True for `OUTPUT_NOT_WRITTEN` because the reader has ended, as in `kora-server query … | head`. */
 export function isReaderGone(error: unknown): boolean {
   if (!(error instanceof KoraServerError) || error.code !== 'OUTPUT_NOT_WRITTEN') return false
   return (error.cause as NodeJS.ErrnoException).code === 'EPIPE'

@@ -9,11 +9,11 @@ export interface NewFile {
 }
 
 /**
- * Writes files into a folder, which is made where it is missing. Where that fails, what was there is as it was, and
- * nothing is left of what this has made.
+ * Writes files into a folder, which is created if missing. If that fails, existing files are unchanged, and nothing
+ * that this has created remains.
  *
- * @param mayReplace false: a file that is there is a failure; true: it is replaced once all are written; none may be a
- *   folder
+ * @param mayReplace false: an existing file is a failure; true: existing files are replaced once all are written,
+ *   but not folders
  * @throws what the file system has thrown. @see writeProblemOf
  */
 export async function writeFiles(
@@ -23,7 +23,7 @@ export async function writeFiles(
 ): Promise<void> {
   const madeFolders = await findMissing(folder)
   const suffix = mayReplace ? `.${randomBytes(6).toString('hex')}.partial` : ''
-  const targets = new Map<string, string>() // by the path that is written first
+  const targets = new Map<string, string>() // keyed by the temporary path
   try {
     await makeFolder(folder)
     for (const { name, content } of files) {
@@ -34,36 +34,36 @@ export async function writeFiles(
     if (mayReplace) for (const [path, target] of targets) await rename(path, target)
   } catch (error) {
     for (const path of targets.keys()) await rm(path, { force: true })
-    for (const path of madeFolders) await rmdir(path).catch(() => {}) // not made, or in use by others
+    for (const path of madeFolders) await rmdir(path).catch(() => {}) // not created, or in use by others
     throw error
   }
 }
 
-/** A file that took the place of a link would leave the one that it leads to as it was, and apart from it. */
+/** Resolves links, because a file in place of a link would leave the linked file unchanged. */
 function followLinks(path: string): Promise<string> {
-  return realpath(path).catch(() => path) // nothing is there
+  return realpath(path).catch(() => path) // nothing exists there
 }
 
-/** @param onMade the file is there, and is nobody else's */
+/** @param onMade called once the file exists and is ours */
 async function writeNew(path: string, content: Uint8Array, onMade: () => void): Promise<void> {
   const file = await open(path, 'wx')
   onMade()
   try {
     await file.writeFile(content)
-    await file.sync() // some file systems look for room only then
+    await file.sync() // some file systems reserve space only now
   } finally {
     await file.close()
   }
 }
 
-/** The folders that `makeFolder` would make, the deepest first. */
+/** The folders that `makeFolder` would create, the deepest first. */
 async function findMissing(folder: string): Promise<string[]> {
   const missing: string[] = []
   for (let path = folder; !(await isThere(path)); path = dirname(path)) missing.push(path)
   return missing
 }
 
-/** True where the path leads to a folder, be it by a link. */
+/** True where the path leads to a folder, even by a link. */
 export function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     (found) => found.isDirectory(),
@@ -71,7 +71,7 @@ export function isFolder(path: string): Promise<boolean> {
   )
 }
 
-/** True where the process finds something at the path, of whatever kind. */
+/** True where the process finds anything at the path. */
 export function isThere(path: string): Promise<boolean> {
   return access(path).then(
     () => true,

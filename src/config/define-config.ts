@@ -6,7 +6,7 @@ import type { LogFormat, LogLevel } from './server-config.ts'
 /** `'500ms'`, `'10s'`, `'5m'`, `'2h'`, `'90d'`, or a number of milliseconds. */
 export type DurationInput = string | number
 
-/** What a configuration file holds. Every key is described in docs/configuration.md. */
+/** The content of a configuration file. Every key is described in docs/configuration.md. */
 export interface KoraConfig {
   host?: string | undefined
   port?: number | undefined
@@ -70,7 +70,7 @@ export interface JwtInput {
   algorithms?: SignatureAlgorithm[] | undefined
   issuer?: string | string[] | undefined
   audience?: string | string[] | undefined
-  /** A number is seconds here, as JWTs count. */
+  /** A number means seconds here, as in JWTs. */
   clockTolerance?: DurationInput | undefined
   userIdClaim?: string | undefined
 }
@@ -131,10 +131,10 @@ export interface S3Input {
   secretAccessKey?: string | undefined
 }
 
-/** The configuration of a Kora app that also holds keys of its development tools. */
+/** The configuration of a Kora app, which also has keys for its development tools. */
 export interface KoraAppConfig {
   server: KoraConfig
-  /** Serves the server too, unless `server.schema` names another. */
+  /** Also used by the server, unless `server.schema` names another. */
   schema?: string | object | undefined
   [appKey: string]: unknown
 }

@@ -4,7 +4,7 @@ import type { ValueOption } from './options.ts'
 
 const MAX_SHOWN_LENGTH = 60 // a wrong value may be a whole file
 
-/** A value in a message about it. */
+/** Shows a value in a message about it. */
 export function describeValue(value: unknown): string {
   switch (typeof value) {
     case 'string':
@@ -20,14 +20,14 @@ export function describeValue(value: unknown): string {
   }
 }
 
-/** A value of the effective configuration as it is printed; secrets are masked. */
+/** Shows a value of the effective configuration; secrets are masked. */
 export function displayValue(option: ValueOption, value: unknown): string {
   if (option.isSecret) return maskSecret(value)
   if (option.type.json && 'anyOf' in option.type.json && typeof value === 'number')
     return formatDuration(value)
   if (typeof value === 'string') return value
   if (typeof value === 'function') return '(a function)'
-  // A schema or a provider that the configuration holds itself: its content says nothing here.
+  // A schema or a provider given directly in the configuration: its content would tell nothing here.
   if (option.type.isPath && typeof value === 'object') return '(in the configuration)'
   return JSON.stringify(value)
 }

@@ -9,7 +9,7 @@ export interface Variables {
 }
 
 /**
- * What the `.env` of a folder holds; nothing where there is none.
+ * The variables in the `.env` of a folder; none where there is no such file.
  *
  * @throws ConfigError `CONFIG_INVALID` when it cannot be read
  */
@@ -19,14 +19,14 @@ export function readDotenv(folder: string): Variables {
   return text === null ? {} : dotenv().parse(text)
 }
 
-/** True where `.env` is a folder that holds something, such as a virtual environment of Python. */
+/** True where `.env` is a non-empty folder, such as a virtual environment of Python. */
 export function hasDotenvFolder(folder: string): boolean {
   return isFilledFolder(join(folder, '.env'))
 }
 
 /**
- * Adds variables to `process.env`, those apart that the environment itself has. They stay: a function of the
- * configuration or a file of the app that asks for one later must not find it gone, and decide without it.
+ * Adds variables to `process.env`, except those that the environment itself has. They stay there, because a
+ * function of the configuration, or a file of the app, may read one later and must not find it missing.
  */
 export function addToEnvironment(variables: Variables): void {
   for (const [name, value] of Object.entries(variables)) {

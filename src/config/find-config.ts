@@ -26,10 +26,10 @@ const CONFIG_PLACES = [
 ]
 
 /**
- * The nearest configuration from a folder upwards; null when there is none.
+ * Finds the nearest configuration, from a folder upwards; null when there is none.
  *
- * @throws ConfigError `CONFIG_INVALID` when the nearest one cannot be read: to search on, or to
- * start without it, would run a server that nobody asked for
+ * @throws ConfigError `CONFIG_INVALID` when the nearest one cannot be read: searching on, or starting without it,
+ *   would run another server than intended
  */
 export async function findConfig(cwd: string): Promise<FoundConfig | null> {
   for (let folder = cwd; ; folder = dirname(folder)) {
@@ -46,17 +46,18 @@ async function findIn(file: string): Promise<FoundConfig | null> {
     const text = readTextIfThere(file)
     return text === null ? null : parseConfig(file, text)
   }
-  // Most are of others, in whatever encoding; one with our key is read as any configuration.
+  // Most package.json files belong to other programs, in any encoding; one with our key is read like any
+  // configuration.
   const text = readTextIfThere(file, 'any')
   const found = text === null ? null : await parseConfig(file, text)
   return found === null ? null : readConfig(file)
 }
 
 /**
- * The configuration in a file. A script sees what a `.env` beside it holds as part of the environment.
+ * Reads the configuration in a file. A script sees the variables of a `.env` beside it as part of the environment.
  *
- * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, also for a file that holds none: one that was emptied, or
- * whose export was forgotten, would start an open server
+ * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, also for a file without a configuration: one that was
+ *   emptied, or whose export was forgotten, would start an open server
  */
 export async function readConfig(file: string): Promise<FoundConfig> {
   const found = await parseConfig(file, readNamedText(file))
@@ -64,7 +65,7 @@ export async function readConfig(file: string): Promise<FoundConfig> {
   throw new ConfigError('CONFIG_INVALID', `${basename(file)} has no key "kora".`)
 }
 
-/** @returns null for a package.json that is of others */
+/** @returns null for a package.json without our key */
 async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
   const isScript = isScriptFile(file)
   if (isScript) addToEnvironment(readDotenv(dirname(file)))
@@ -79,13 +80,15 @@ async function parseConfig(file: string, text: string): Promise<FoundConfig | nu
   }
 }
 
-/** True for a configuration that runs, and so may read variables by itself. */
+/** True for a configuration that is run, and so may read variables by itself. */
 export function isScriptFile(file: string): boolean {
   return SCRIPT_EXTENSIONS.includes(extname(file))
 }
 
 /**
- * @returns undefined where the export was forgotten: a CommonJS module that assigns none has an empty object as one
+ * Loads what a configuration script exports.
+ *
+ * @returns undefined where the export was forgotten; a CommonJS module without one exports an empty object
  */
 async function loadConfigExport(file: string, text: string): Promise<unknown> {
   const config = await loadExport(file, 'default')
@@ -95,8 +98,8 @@ async function loadConfigExport(file: string, text: string): Promise<unknown> {
 }
 
 /**
- * True for a CommonJS file, by its text. What is loaded does not tell any more: an empty default export of an
- * ES module looks the same.
+ * True for a CommonJS file, judged by its text: the loaded module does not tell, because an empty default export of
+ * an ES module looks the same.
  */
 function isCommonJs(file: string, text: string): boolean {
   const extension = extname(file)
@@ -120,7 +123,7 @@ function parseData(file: string, text: string): unknown {
   }
 }
 
-/** The parser's own message quotes the file, which may hold secrets. */
+/** Replaces the parser's own message, which quotes the file and so perhaps secrets. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

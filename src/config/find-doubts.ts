@@ -11,18 +11,18 @@ import type { ConfigDoubt, ConfigEntry, ServerConfig } from './server-config.ts'
 interface LoadedConfig {
   readonly values: ServerConfig
   readonly entries: readonly ConfigEntry[]
-  /** Options that stand beside the `server` of the file. */
+  /** Options that are next to `server` in the file. */
   readonly beside: readonly string[]
   /** null: there is none */
   readonly file: string | null
 }
 
-/** What works, and is hardly what its owner meant. Holds no secret. */
+/** Finds settings that work, but are hardly what was meant. Contains no secret. */
 export function findDoubts(
   { env, dotenv, configDir }: OverrideSources,
   { values, entries, beside, file }: LoadedConfig,
 ): readonly ConfigDoubt[] {
-  // A script may have read the variable by itself, for the option that it gives.
+  // A script may have read the variable itself, for an option that it sets.
   const given =
     file !== null && isScriptFile(file) ? entries.filter(({ origin }) => origin.kind === 'file') : []
   return [
@@ -41,7 +41,7 @@ export function findDoubts(
   ]
 }
 
-/** Nobody would see a record of the collection. */
+/** Finds scopes that show nobody a record, because the `$` of a claim is missing. */
 function findUnmarkedScopes(auth: AuthConfig): readonly ConfigDoubt[] {
   return findUnmarkedClaims('scopes' in auth ? auth.scopes : undefined).map(({ path, value, meant }) => ({
     subject: `auth.scopes.${path}`,
@@ -49,7 +49,7 @@ function findUnmarkedScopes(auth: AuthConfig): readonly ConfigDoubt[] {
   }))
 }
 
-/** What the rest of the configuration, or of the disk, leaves without effect. */
+/** Finds settings that another setting, or the disk, leaves without effect. */
 function findUnreachable({ limits, http }: ServerConfig): readonly ConfigDoubt[] {
   const { maxOperationBytes, maxMessageBytes } = limits
   const doubts: ConfigDoubt[] = []
@@ -66,7 +66,7 @@ function findUnreachable({ limits, http }: ServerConfig): readonly ConfigDoubt[]
   return doubts
 }
 
-/** No mistake: the tables may be made by a schema before the app that has it is let in. */
+/** Only a doubt, because the tables may be made for a schema before apps with it are let in. */
 function findRefusedVersion({
   schema,
   schemaVersion,
@@ -83,8 +83,9 @@ const VARIABLES_BY_WORDS: ReadonlyMap<string, string> = new Map(
 )
 
 /**
- * Variables that are named much like one that is not set: a server would be open that its operator believes closed.
- * Others may be of the app, or of Kubernetes, which sets `KORA_SERVICE_PORT` and such beside a service `kora`.
+ * Finds variables whose name is close to that of a known one that is not set: a server may be open that its
+ * operator believes closed. Other variables may belong to the app, or to Kubernetes, which sets `KORA_SERVICE_PORT`
+ * and such beside a service `kora`.
  *
  * @param given options for which the variable may be meant, and is read
  */
@@ -107,7 +108,10 @@ function isSetBy(variable: string, path: string): boolean {
   return OPTIONS.some((option) => 'env' in option && option.env === variable && option.path === path)
 }
 
-/** An issuer that signs with the secret as it is meant would have all its tokens refused. */
+/**
+ * Finds secrets with blanks or line ends around them: an issuer that signs with the bare secret would have all its
+ * tokens refused.
+ */
 function findFramedSecrets(auth: AuthConfig, entries: readonly ConfigEntry[]): readonly ConfigDoubt[] {
   const secretsByPath = {
     'auth.secret': 'secret' in auth ? auth.secret : undefined,

@@ -35,8 +35,8 @@ import type {
 } from './server-config.ts'
 
 /**
- * Finds, reads and checks the configuration. Flags win over environment variables, these over a
- * `.env` beside the file, that over the file, and the file over the defaults.
+ * Finds, reads and checks the configuration. Flags override environment variables, those override a `.env` beside
+ * the file, that overrides the file, and the file overrides the defaults.
  *
  * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, listing every problem with its path
  */
@@ -50,7 +50,7 @@ export async function loadConfig({
   const file = found?.file ?? null
   const configDir = file === null ? cwd : dirname(file)
   const dotenv = readDotenv(configDir)
-  addToEnvironment(dotenv) // for the files of the app that the configuration names
+  addToEnvironment(dotenv) // for files of the app that the configuration names
   const { raw, prefix, beside } = pickServerPart(found, cwd)
   const sources = { flags, env, dotenv, cwd, configDir }
   const { overrides, voided, problems: clashes } = collectOverrides(raw, sources)
@@ -66,7 +66,7 @@ export async function loadConfig({
     ...('problem' in schema ? [nameOrigin(schema.problem, overrides)] : []),
   ]
   if (problems.length > 0 || 'problem' in schema) throw configError(found, cwd, prefix, problems)
-  // Without a problem, the tree has the shape that the table describes.
+  // Without problems, the tree has the shape that the table describes.
   const values = toServerConfig(tree as unknown as OptionTree, raw, schema.loaded)
   return {
     values,
@@ -77,7 +77,7 @@ export async function loadConfig({
   }
 }
 
-/** Where something else than the file gives the value, the file is not where to mend it. */
+/** Names where a value comes from, if not from the file, because it has to be mended there. */
 function nameOrigin(
   { path, message }: ConfigProblem,
   overrides: ReadonlyMap<string, Override>,
@@ -104,13 +104,13 @@ async function openConfig(cwd: string, configFile: string | undefined): Promise<
 
 interface ServerPart {
   readonly raw: PlainObject
-  /** Where it stands in the file, for messages. */
+  /** Prefix of its paths in the file, for messages. */
   readonly prefix: string
-  /** Options that stand beside it, so that the server does not read them. */
+  /** Options next to it, which the server does not read. */
   readonly beside: readonly string[]
 }
 
-/** The daemon's part of the file: its `server` key, or else all of it. */
+/** The daemon's part of the file: its `server` key or, without one, all of it. */
 function pickServerPart(found: FoundConfig | null, cwd: string): ServerPart {
   if (found === null) return { raw: {}, prefix: '', beside: [] }
   const { config } = found
@@ -130,8 +130,8 @@ function pickServerPart(found: FoundConfig | null, cwd: string): ServerPart {
 }
 
 /**
- * Options that keep people out, with what does so in their place where a variable gives it: a server that goes without
- * them is open to those they name.
+ * Options without which a server may be open to anyone. Beside `server` they are ignored, which is an error, unless
+ * a variable gives the option that is named here instead.
  */
 const GUARDS: ReadonlyMap<string, string | null> = new Map([
   ['auth', 'auth.mode'],
@@ -189,7 +189,7 @@ function toServerConfig(tree: OptionTree, raw: PlainObject, schema: LoadedSchema
   }
 }
 
-/** The version that the server found for itself is shown like one that was given. */
+/** Shows the schema version that the server found for itself like one that was given. */
 function withSchemaVersion(
   entries: readonly ConfigEntry[],
   { schema, schemaVersion }: ServerConfig,

@@ -11,20 +11,20 @@ const APP_PACKAGES = ['korajs', '@korajs/core']
 const requireJiti = lazyRequire<typeof import('jiti')>('jiti')
 
 /**
- * Runs a TypeScript or JavaScript file, in any module format, and returns its exports. Imports of
- * `kora-server` are this package itself; so are those of Kora's app packages where these are not
- * installed, so that the schema file of an app loads on a server that has nothing else of the app.
+ * Runs a TypeScript or JavaScript file, in any module format, and returns its exports. Imports of `kora-server`
+ * resolve to this package itself; so do those of Kora's app packages that are not installed, so that the schema
+ * file of an app loads on a server that has nothing else of the app.
  *
  * @throws ConfigError `CONFIG_INVALID` when the file does not parse or throws
  */
 async function loadModule(file: string): Promise<PlainObject> {
-  const own = await import('../index.ts') // only now: it would cost every user of JSON the load
+  const own = await import('../index.ts') // loaded only here, because users of JSON need none of it
   const missing = APP_PACKAGES.filter((name) => !isInstalledBeside(file, name))
   const jiti = requireJiti().createJiti(dirname(file), {
     // Compiled copies in node_modules or /tmp would go stale, and a container may be read-only.
     fsCache: false,
     moduleCache: false,
-    // Otherwise a module without a default export has itself as one.
+    // Otherwise a module without a default export would have itself as one.
     interopDefault: false,
     virtualModules: Object.fromEntries(['kora-server', ...missing].map((name) => [name, own])),
   })
@@ -38,9 +38,9 @@ async function loadModule(file: string): Promise<PlainObject> {
 }
 
 /**
- * What a file exports under this name, or else by default (of CommonJS: all that it exports).
+ * The export of a file with this name, or else its default export (of CommonJS: everything that it exports).
  *
- * @returns undefined when it exports neither
+ * @returns undefined when it has neither
  */
 export async function loadExport(file: string, name: string): Promise<unknown> {
   const exported = await loadModule(file)
@@ -52,26 +52,26 @@ function isInstalledBeside(file: string, name: string): boolean {
     createRequire(file).resolve(name)
     return true
   } catch (error) {
-    // Any other code means that the package is there, without an entry for require().
+    // Any other code means that the package exists, but without an entry for require().
     return (error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND'
   }
 }
 
-/** False for what a CommonJS file assigned to `module.exports`. */
+/** False for a value that a CommonJS file assigned to `module.exports`. */
 function isModule(exported: unknown): exported is PlainObject {
   return (
     isPlainObject(exported) && (exported.__esModule === true || Object.hasOwn(exported, Symbol.toStringTag))
   )
 }
 
-/** True for what a file leaves that exports nothing, and does not show as an ES module for that. */
+/** True for the exports of a file that exports nothing and cannot be recognized as an ES module. */
 function isEmptyObject(exported: unknown): exported is PlainObject {
   return isPlainObject(exported) && Object.keys(exported).length === 0
 }
 
 /**
- * Says why a module cannot be loaded. An error of our own counts with all its lines; the later lines of any
- * other are stacks and excerpts.
+ * Says why a module cannot be loaded. All lines of our own errors count; of any other error only the first, because
+ * the rest are stacks and excerpts.
  */
 function describeLoadError(error: unknown, file: string): string {
   const message = messageOf(error)

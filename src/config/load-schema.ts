@@ -5,8 +5,8 @@ import type { SchemaDefinition } from '../core/schema/types.ts'
 import { loadExport } from './load-module.ts'
 
 /**
- * Loads the schema that a file exports by default or as `schema`. The file may be that of a Kora
- * app, with its imports of `korajs` or `@korajs/core`, whether or not these are installed.
+ * Loads the schema that a file exports by default or as `schema`. It may be the file of a Kora app, which imports
+ * `korajs` or `@korajs/core`, whether or not these are installed.
  *
  * @param file absolute path
  * @throws ConfigError `CONFIG_INVALID`, with the path and every problem of the schema

@@ -1,9 +1,9 @@
 import type { ConfigOption, GroupOption, ValueOption } from './options.ts'
 import { OPTIONS } from './options.ts'
 
-/** The table by nesting, as a configuration file has it. */
+/** The options table in nested form, like a configuration file. */
 export interface GroupNode {
-  /** Null for the configuration as a whole. */
+  /** Null for the root. */
   readonly option: GroupOption | null
   readonly children: ReadonlyMap<string, OptionNode>
 }
@@ -14,12 +14,12 @@ export interface ValueNode {
   readonly option: ValueOption
 }
 
-/** True for a node that holds other options, and is none itself. */
+/** True for a node that contains other options and is not one itself. */
 export function isGroupNode(node: OptionNode): node is GroupNode {
   return 'children' in node
 }
 
-/** @throws Error when the table names a group that it does not describe before */
+/** @throws Error when the table names a group before it describes it */
 export function buildOptionTree(options: readonly ConfigOption[] = OPTIONS): GroupNode {
   const root = { option: null, children: new Map<string, OptionNode>() }
   const childrenByPath = new Map([['', root.children]])
@@ -38,7 +38,7 @@ export function buildOptionTree(options: readonly ConfigOption[] = OPTIONS): Gro
   return root
 }
 
-/** Whether an option belongs to a group whose discriminant has this value. */
+/** True where an option applies while its group's discriminant has this value. */
 export function isApplicable(node: OptionNode, discriminant: unknown): boolean {
   const when = node.option?.when
   return when === undefined || when.some((value) => value === discriminant)

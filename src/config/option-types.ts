@@ -10,21 +10,24 @@ import { syncPathProblem } from '../http/own-paths.ts'
 import { describeValue } from './display-value.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 
-/** What values an option takes: for the parser, the JSON schema and the reference page. */
+/** The values of an option: for the parser, the JSON schema and the reference page. */
 export interface OptionType {
-  /** Checks the value and turns it into the form that the server uses. */
+  /** Checks the value and converts it to the form that the server uses. */
   readonly schema: v.GenericSchema<unknown, unknown>
-  /** Completes "expected …" in messages, and the type column of the reference. */
+  /** The rest of "expected …" in messages, and the type column of the reference. */
   readonly expects: string
-  /** Flags and environment variables are text; absent: the text is the value. */
+  /** Converts the text of a flag or environment variable; absent: the text is the value. */
   readonly fromText?: (text: string) => unknown
-  /** The value is a path, and made absolute. */
+  /** True for a path, which is made absolute. */
   readonly isPath?: boolean
-  /** The path must lead to something that exists. */
+  /** True where the path must exist. */
   readonly mustExist?: boolean
-  /** JSON schema where `schema` cannot tell it; null: only TypeScript and JavaScript files can give it. */
+  /**
+   * JSON schema, where it cannot be derived from `schema`; null: only TypeScript and JavaScript files can set the
+   * option.
+   */
   readonly json?: { readonly [keyword: string]: unknown }
-  /** What is wrong inside the value, with paths relative to the option. Runs after `schema`. */
+  /** Finds problems inside the value, with paths relative to the option. Runs after `schema`. */
   readonly inspect?: (value: unknown) => readonly InnerProblem[]
 }
 
@@ -39,7 +42,7 @@ export function text(expects = 'text that is not empty'): OptionType {
   return { schema: FILLED, expects }
 }
 
-/** A token that is sent in a header. */
+/** A token for use in a header. */
 export function bearerToken(): OptionType {
   return {
     ...text(),
@@ -69,12 +72,12 @@ export function integer(range: NumberRange): OptionType {
   return {
     schema: v.pipe(v.number(), v.safeInteger(), v.minValue(range.min), v.maxValue(range.max)),
     expects: describeRange(range),
-    // Number('') is 0: a blank is no number.
+    // A blank text is refused, because Number('') is 0.
     fromText: (value) => (value.trim() === '' ? value : Number(value)),
   }
 }
 
-/** Resolved to whole ms. A number is ms, or seconds where the world counts in seconds. */
+/** A duration, converted to whole ms. A number is ms, or seconds where `numbersAre` says so. */
 export function duration(
   maxMs: number,
   { minMs = 0, numbersAre = 'ms' }: { minMs?: number; numbersAre?: 'ms' | 'seconds' } = {},
@@ -102,7 +105,7 @@ export function duration(
   }
 }
 
-/** Makes a list of a problem with the value as a whole: there is nothing to point at inside it. */
+/** Makes a list of a problem with the value as a whole. */
 function asProblems(message: string | null): readonly InnerProblem[] {
   return message === null ? [] : [{ path: '', message }]
 }
@@ -118,7 +121,10 @@ export function path(mustExist = false): OptionType {
   }
 }
 
-/** A URL would become the path of a file that nobody looks for, and may hold a password. Two letters: `C:` is a drive. */
+/**
+ * Refuses a URL, which would become the path of a file, and may hold a password. At least two letters, because `C:`
+ * is a drive.
+ */
 function pathProblem(text: string): string | null {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text)) return 'is a URL; expected a path'
   return isNearlyPostgresUrl(text)
@@ -204,7 +210,7 @@ export function postgresUrl(): OptionType {
   }
 }
 
-/** PostgreSQL cuts names off at 63 bytes. */
+/** A name in the database. PostgreSQL cuts names off at 63 bytes. */
 export function sqlName(): OptionType {
   return {
     schema: v.pipe(v.string(), v.regex(/^[a-z_][a-z0-9_]{0,62}$/)),
@@ -226,7 +232,7 @@ export function origins(): OptionType {
   }
 }
 
-/** A list of addresses and CIDR ranges; as text, parted by commas. */
+/** A list of addresses and CIDR ranges; in text, separated by commas. */
 export function proxies(): OptionType {
   return {
     schema: v.array(v.unknown()),
@@ -242,7 +248,7 @@ export function proxies(): OptionType {
   }
 }
 
-/** The entries of a list, with those that a comma too many has left out, which the methods of arrays pass over. */
+/** The entries of a list, including holes from superfluous commas, which array methods skip. */
 function entriesOf(value: unknown): readonly unknown[] {
   return Array.from(value as readonly unknown[])
 }
@@ -262,7 +268,7 @@ export function jwk(): OptionType {
   }
 }
 
-/** Collection → field → value; with claims also a function, which JSON and YAML cannot hold. */
+/** Collection → field → value. With claims it may also be a function, which JSON and YAML cannot express. */
 export function scopeMap({ allowsClaims }: { allowsClaims: boolean }): OptionType {
   const isTemplate = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
   return {

@@ -32,27 +32,27 @@ import {
 import { LOG_FORMATS, LOG_LEVELS } from './server-config.ts'
 
 /**
- * Every option of the configuration, once. The parser, the texts of `--help`, `docs/configuration.md`
- * and `config/kora.config.schema.json` follow from this table.
+ * Every option of the configuration, once. The parser, the texts of `--help`, `docs/configuration.md` and
+ * `config/kora.config.schema.json` follow from this table.
  */
 export type ConfigOption = ValueOption | GroupOption
 
 interface CommonOption {
-  /** Where it stands in the file: `limits.maxMessageBytes`; `[]` marks the entries of a list. */
+  /** Path in the file: `limits.maxMessageBytes`; `[]` marks the entries of a list. */
   readonly path: string
   /** One or two sentences for the reference page. */
   readonly help: string
-  /** Belongs only to these values of its group's discriminant (`store.driver`, `auth.mode`). */
+  /** Applies only to these values of its group's discriminant (`store.driver`, `auth.mode`). */
   readonly when?: readonly string[]
 }
 
 export interface ValueOption extends CommonOption {
   readonly type: OptionType
   readonly default?: unknown
-  /** The group cannot do without it. */
+  /** True where its group needs it. */
   readonly isRequired?: true
   readonly env?: string
-  /** As commander declares it. */
+  /** As declared to commander. */
   readonly flag?: string
   /** Never printed, not even in a message about itself. */
   readonly isSecret?: true
@@ -60,15 +60,15 @@ export interface ValueOption extends CommonOption {
 
 export interface GroupOption extends CommonOption {
   readonly group: 'always' | 'optional' | 'list'
-  /** The option inside that decides which of the others belong to it. */
+  /** The option inside that decides which of the others apply. */
   readonly discriminant?: string
-  /** `false` in place of the object turns this off. */
+  /** True where `false` in place of the object turns this off. */
   readonly canBeFalse?: true
 }
 
 const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
-const MIN_TIMEOUT_MS = 1000 // with less, or with a 0 that was to mean "none", nobody gets in or stays
+const MIN_TIMEOUT_MS = 1000 // with less, or with a 0 meant as "none", no client would get in or stay
 const TOKEN_MODES = ['jwt', 'kora', 'mixed']
 
 export const OPTIONS: readonly ConfigOption[] = [
@@ -616,7 +616,7 @@ export const ENVIRONMENT_VARIABLES: ReadonlySet<string> = new Set(
   OPTIONS.flatMap((option) => ('env' in option && option.env !== undefined ? [option.env] : [])),
 )
 
-/** The flags of the table as commander declares them, each once, with its help text. */
+/** The flags of the table as declared to commander, each once, with its help text. */
 export function configFlags(): readonly { readonly flag: string; readonly help: string }[] {
   const helpByFlag = new Map<string, string>()
   for (const option of OPTIONS) {

@@ -8,11 +8,11 @@ import type { ConfigFlags } from './server-config.ts'
 export interface OverrideSources {
   readonly flags: ConfigFlags
   readonly env: { readonly [name: string]: string | undefined }
-  /** What a `.env` beside the configuration holds. */
+  /** The variables in a `.env` beside the configuration. */
   readonly dotenv: { readonly [name: string]: string }
-  /** Where the command runs: paths of flags and environment are relative to it. */
+  /** Working directory of the command, to which paths in flags and environment are relative. */
   readonly cwd: string
-  /** Where the configuration lies: paths of its `.env` are relative to it. */
+  /** Folder of the configuration, to which paths in its `.env` are relative. */
   readonly configDir: string
 }
 
@@ -22,7 +22,7 @@ export interface Overrides {
   readonly problems: readonly ConfigProblem[]
 }
 
-/** What flags and environment put in the place of the file's values, flags first. */
+/** The values from flags and environment that replace the file's, flags first. */
 export function collectOverrides(raw: PlainObject, sources: OverrideSources): Overrides {
   const collector = new OverrideCollector(sources)
   collector.collectPlain()
@@ -31,7 +31,7 @@ export function collectOverrides(raw: PlainObject, sources: OverrideSources): Ov
   return collector
 }
 
-// These decide about more than their own option; the others only take its place.
+// These affect more than their own option; the others only replace it.
 const HANDLED_APART = new Set(['DATABASE_URL', 'KORA_DB', 'KORA_AUTH_SECRET', 'KORA_JWKS_URL'])
 const FLAGS_BY_PATH: { readonly [path: string]: keyof ConfigFlags } = {
   host: 'host',
@@ -61,7 +61,7 @@ class OverrideCollector implements Overrides {
     }
   }
 
-  /** @param chosen the driver that the file names */
+  /** @param chosen the driver named in the file */
   collectStore(chosen: unknown): void {
     const store = this.#flag('store')
     const db = this.#flag('db')
@@ -80,8 +80,9 @@ class OverrideCollector implements Overrides {
   }
 
   /**
-   * A PostgreSQL that is named wins over a file, and so does any other driver that is: images and units
-   * name a file for where nothing else does. Otherwise they would turn a missing URL into another, empty store.
+   * Applies the variables for the store. A named PostgreSQL database wins over a file, and so does any other driver
+   * that is named. Container images and unit files name a SQLite file only as a fallback; if it won, a missing URL
+   * would silently lead to another, empty store.
    */
   #collectStoreVariables(chosen: unknown): void {
     const url = this.#variable('DATABASE_URL')
@@ -95,7 +96,10 @@ class OverrideCollector implements Overrides {
       this.overrides.set('store.driver', { ...file, value: 'sqlite' })
   }
 
-  /** A secret that is set but not used would leave a server open that its operator believes closed. */
+  /**
+   * Applies secrets for tokens: one that is set but ignored would leave a server open that its operator believes
+   * closed.
+   */
   collectAuth(auth: PlainObject): void {
     const secret = this.#variable('KORA_AUTH_SECRET')
     const jwksUrl = this.#variable('KORA_JWKS_URL')
@@ -145,7 +149,10 @@ class OverrideCollector implements Overrides {
     return { value, origin: { kind: 'flag', name: flag }, baseDir: this.#sources.cwd }
   }
 
-  /** A variable that is set to nothing counts as not set: that is how compose files pass on none. */
+  /**
+   * Reads a variable. One that is set to nothing counts as not set, because compose files pass on unset variables
+   * that way.
+   */
   #variable(name: string | undefined): Override | undefined {
     if (name === undefined) return undefined
     const { env, dotenv, cwd, configDir } = this.#sources
@@ -165,7 +172,7 @@ class OverrideCollector implements Overrides {
   }
 }
 
-/** Where the file says nothing about how tokens are verified, the variable that is set says it. */
+/** True where the file does not say how tokens are verified, so that the variable that is set decides. */
 function isModeOpen(auth: PlainObject): boolean {
   return ['mode', 'jwt', 'secret', 'anonymous', 'provider'].every((name) => auth[name] === undefined)
 }

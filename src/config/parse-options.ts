@@ -11,28 +11,28 @@ import type { ValueOption } from './options.ts'
 import type { ConfigEntry, ConfigOrigin } from './server-config.ts'
 
 export interface ConfigProblem {
-  /** Where in the configuration: `limits.maxOpsPerMinute`. */
+  /** Path in the configuration: `limits.maxOpsPerMinute`. */
   readonly path: string
-  /** Never holds a secret. */
+  /** Never contains a secret. */
   readonly message: string
 }
 
-/** A value from outside the file, which takes the place of the file's. */
+/** A value from outside the file, which replaces the file's. */
 export interface Override {
   readonly value: unknown
   readonly origin: ConfigOrigin
-  /** What a relative path is relative to. */
+  /** The folder to which a relative path is relative. */
   readonly baseDir: string
 }
 
 export interface ParseInput {
-  /** What the file holds. */
+  /** The content of the file. */
   readonly raw: PlainObject
-  /** What a relative path in the file, or of a default, is relative to. */
+  /** The folder to which a relative path in the file, or in a default, is relative. */
   readonly baseDir: string
   /** By option path. */
   readonly overrides: ReadonlyMap<string, Override>
-  /** Options of the file that an override makes void. */
+  /** Options of the file that an override makes ineffective. */
   readonly voided: ReadonlySet<string>
 }
 
@@ -43,7 +43,7 @@ export interface ParsedOptions {
   readonly problems: readonly ConfigProblem[]
 }
 
-/** Checks a configuration against the table; finds every problem, not only the first. */
+/** Checks a configuration against the table, and finds all problems rather than only the first. */
 export function parseOptions(input: ParseInput): ParsedOptions {
   const parser = new OptionsParser(input)
   const tree = parser.parseGroup(buildOptionTree(), input.raw, '')
@@ -81,9 +81,8 @@ class OptionsParser {
   }
 
   /**
-   * The discriminant decides about its siblings, so it is looked at before them. Options of the
-   * file that do not go with it are mistakes only when the file (or the default) chose its value,
-   * and when that value exists at all.
+   * Parses the discriminant first, because it decides which of its siblings apply. Options of the file that do not
+   * go with it are mistakes only when the file (or the default) chose its value, and when that value is valid.
    */
   #parseDiscriminant(
     node: GroupNode,
@@ -108,13 +107,13 @@ class OptionsParser {
     if (value === false && option?.canBeFalse === true) return this.#turnOff(node, path)
     if (value === undefined && option?.group === 'optional' && !this.#hasOverrideBelow(path)) return undefined
     if (value === undefined || isPlainObject(value)) return this.parseGroup(node, value ?? {}, path)
-    // A secret that was meant for an option of the group: its text must not be shown.
+    // Text may be a secret that was meant for an option of the group, so it is not shown.
     const got = typeof value === 'string' ? 'text' : describeValue(value)
     this.#report(path, `expected an object${option?.canBeFalse ? ' or false' : ''}, got ${got}`)
     return undefined
   }
 
-  /** `false` for a group is false for each of its switches; a group without switches is left out. */
+  /** Turns off each switch of a group that is set to `false`; a group without switches is left out. */
   #turnOff(node: GroupNode, path: string): PlainObject | undefined {
     if (node.option?.group === 'optional') return undefined
     const switches = [...node.children].filter(
@@ -140,7 +139,7 @@ class OptionsParser {
   #parseValue({ option }: ValueNode, fromFile: unknown, path: string): unknown {
     const override = this.#input.overrides.get(path)
     const isDefault = override === undefined && fromFile === undefined
-    // null is not "not given": an empty `scopes:` in YAML must not open everything.
+    // null does not mean "not given": an empty `scopes:` in YAML must not open everything.
     const given = firstDefined(override?.value, fromFile, option.default)
     if (given === undefined) {
       if (option.isRequired)
@@ -214,7 +213,7 @@ function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`
 }
 
-/** Most often a file passes on a variable that is set to nothing. */
+/** A hint for the most frequent case: a file that passes on a variable that is set to nothing. */
 function describeSecret(given: unknown, env: string | undefined): string {
   return given === '' ? `, got nothing${hintOf(env)}` : ''
 }

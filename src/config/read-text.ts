@@ -3,18 +3,18 @@ import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { ConfigError } from '../core/errors.ts'
 
 /**
- * The text of a file, without the mark that some editors begin it with; null when nothing stands there.
+ * Reads the text of a file, without a byte order mark; null when there is no such file.
  *
- * @param encoding any: text of others, in which characters that are not of UTF-8 may be lost
- * @throws ConfigError `CONFIG_INVALID` when something does and is not read: to go on without it would run a server
- * that nobody asked for
+ * @param encoding any: another program's file, in which characters outside UTF-8 may be lost
+ * @throws ConfigError `CONFIG_INVALID` when it exists but cannot be read: going on without it would run another
+ *   server than intended
  */
 export function readTextIfThere(file: string, encoding: 'utf8' | 'any' = 'utf8'): string | null {
   return lookFor(file) === 'there' ? readText(file, encoding) : null
 }
 
 /**
- * Likewise, of a file that somebody named: it has to be there.
+ * Reads the text of a file that was named explicitly, and so has to exist.
  *
  * @throws ConfigError `CONFIG_NOT_FOUND`, `CONFIG_INVALID`
  */
@@ -23,16 +23,16 @@ export function readNamedText(file: string): string {
   return readText(file, 'utf8')
 }
 
-/** True for a folder that holds something. An empty one is what Docker makes of a file that does not exist. */
+/** True for a non-empty folder. Docker creates an empty one in place of a missing file. */
 export function isFilledFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory() && readdirSync(path).length > 0
   } catch {
-    return false // reading it says why
+    return false // reading it reports the reason
   }
 }
 
-/** A link that leads nowhere is there too; hidden is what a folder above does not let us see. */
+/** Looks for a file. A dangling link counts as there; `hidden` means that a folder above denies access. */
 function lookFor(file: string): 'there' | 'nothing' | 'hidden' {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) === undefined ? 'nothing' : 'there'
@@ -43,7 +43,8 @@ function lookFor(file: string): 'there' | 'nothing' | 'hidden' {
 
 function readText(file: string, encoding: 'utf8' | 'any'): string {
   const content = readContent(file)
-  // UTF-16, as some shells of Windows write it, would be text that sets nothing; of a secret in Latin-1, characters were lost.
+  // UTF-16, as some shells on Windows write it, would be text that sets nothing; of a secret in Latin-1, characters
+  // would be lost.
   const isReadable = !UTF_16.test(content.toString('latin1', 0, 2)) && !content.includes(0)
   if (!isReadable || (encoding === 'utf8' && !isUtf8(content))) {
     throw new ConfigError('CONFIG_INVALID', `${file} is no text in UTF-8. Save it as that.`)

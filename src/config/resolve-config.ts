@@ -12,7 +12,7 @@ import type {
   ServerConfig,
 } from './server-config.ts'
 
-/** The parsed table: what `parseOptions` returns as `tree` when it has found no problem. */
+/** The parsed options, as `parseOptions` returns them as `tree` when it has found no problem. */
 export interface OptionTree {
   readonly host: string
   readonly port: number
@@ -66,13 +66,13 @@ interface AuthTree extends Partial<Omit<Extract<AuthConfig, { mode: 'mixed' }>, 
 
 type JwtTree = Omit<JwtConfig, 'clockToleranceMs'> & { readonly clockTolerance: number }
 
-/** Tells whether something at a path, or in it, is wrong by itself. */
+/** True when the option at a path, or something inside it, already has a problem of its own. */
 type IsMistaken = (path: string) => boolean
 
 /**
- * The rules that join several options.
+ * Finds violations of the rules that connect several options.
  *
- * @param isMistaken such options are given, and may be missing in the tree
+ * @param isMistaken such options are given, but may be missing in the tree
  */
 export function findConflicts(tree: Partial<OptionTree>, isMistaken: IsMistaken): readonly ConfigProblem[] {
   const conflicts = [
@@ -84,19 +84,19 @@ export function findConflicts(tree: Partial<OptionTree>, isMistaken: IsMistaken)
   ]
   return [
     ...findWrongCounts(tree.auth, isMistaken),
-    // What is wrong inside a part says more than that the part does not go with another.
+    // A problem inside a part is more helpful than that the part conflicts with another.
     ...conflicts.filter(({ path }) => !isMistaken(path)),
   ]
 }
 
-/** The configuration as the server uses it, but for the schema, which is loaded apart. */
+/** Auth options as the server uses them, except for the schema, which is loaded separately. */
 export function resolveAuth({ jwt, ...auth }: AuthTree): AuthConfig {
   const resolved = jwt === undefined ? auth : { ...auth, jwt: resolveJwt(jwt) }
-  // findConflicts has found everything that the mode needs.
+  // findConflicts has checked that everything the mode needs is there.
   return resolved as AuthConfig
 }
 
-/** @param isOff `http: false`, which turns off more than each of its switches does */
+/** @param isOff `http: false`, which turns off more than each of its switches */
 export function resolveHttp(
   { staticDir = null, allowedOrigins = null, ...http }: OptionTree['http'],
   isOff: boolean,
@@ -106,7 +106,7 @@ export function resolveHttp(
 
 const ADMIN_HOST = '127.0.0.1'
 
-/** Options of the operations endpoints as the server uses them; without a port they share the public one. */
+/** Options of the operations endpoints as the server uses them; without a port they share the public listener. */
 export function resolveAdmin({ host = ADMIN_HOST, port, ...tokens }: AdminTree): AdminConfig {
   return {
     adminToken: tokens.adminToken ?? null,
@@ -116,7 +116,7 @@ export function resolveAdmin({ host = ADMIN_HOST, port, ...tokens }: AdminTree):
   }
 }
 
-/** Options of retention as the server uses them; null: kept for good. */
+/** Options of retention as the server uses them; null: operations are kept forever. */
 export function resolveRetention({
   keepFor = null,
   tombstones = null,
@@ -174,7 +174,7 @@ function findJwtConflicts(jwt: JwtTree): readonly ConfigProblem[] {
     problems.push({ path: 'auth.jwt.algorithms', message })
   }
   for (const { path, message } of parseConfiguredKeys(resolveJwt(jwt)).problems) {
-    if (/^keys\[\d+\]$/.test(path)) continue // it is given in no form, which findWrongCounts says
+    if (/^keys\[\d+\]$/.test(path)) continue // given in none of its forms, which findWrongCounts reports
     problems.push({ path: `auth.jwt.${path}`, message })
   }
   return problems
@@ -184,13 +184,13 @@ interface Choice {
   readonly path: string
   readonly names: readonly string[]
   readonly part: object
-  /** What is wrong, up to what there is. */
+  /** The problem, except for what is given. */
   readonly need: string
-  /** Where else than in the file the missing one can be given. */
+  /** Where the missing option can be given, other than in the file. */
   readonly remedy?: string
 }
 
-/** Looks at whatever is to be given in exactly one of several options. */
+/** Checks whatever has to be given in exactly one of several options. */
 function findWrongCounts(auth: AuthTree | undefined, isMistaken: IsMistaken): readonly ConfigProblem[] {
   return choicesOf(auth).flatMap(({ path, names, part, need, remedy = '' }) => {
     const given = names.filter((name) => Object.hasOwn(part, name) || isMistaken(`${path}.${name}`))
@@ -274,7 +274,7 @@ function findAdminConflicts({ host, port, admin }: Partial<OptionTree>): readonl
   return [{ path: 'admin.port', message: `${port} is the port of clients too; choose another` }]
 }
 
-/** True where only one of two listeners can have a port. */
+/** True where two listeners cannot both use the port. */
 function meet(host: string, other: string): boolean {
   return host === other || includes(host, other) || includes(other, host)
 }

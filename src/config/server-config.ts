@@ -1,7 +1,7 @@
 import type { AuthConfig } from '../auth/auth-config.ts'
 import type { SchemaDefinition } from '../core/schema/types.ts'
 
-/** The daemon's configuration, validated and complete: paths are absolute, durations are ms. */
+/** The daemon's configuration, validated and complete: paths are absolute, durations in ms. */
 export interface ServerConfig {
   readonly host: string
   /** 0: any free port */
@@ -21,7 +21,7 @@ export interface ServerConfig {
   readonly retention: RetentionConfig
   /** null: blobs are relayed, not stored */
   readonly blobs: { readonly driver: 'filesystem'; readonly directory: string } | null
-  /** null: the server writes none by itself */
+  /** null: the server makes no backups by itself */
   readonly backup: BackupConfig | null
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null
@@ -70,12 +70,15 @@ export interface HttpConfig {
   readonly health: boolean
   readonly metrics: boolean
   readonly dashboard: boolean
-  /** Status, events and backups, for who has their tokens. Only `http: false` takes them off the public listener. */
+  /**
+   * Status, events and backups, for operators with their tokens. Only `http: false` takes them off the public
+   * listener.
+   */
   readonly operations: boolean
   readonly staticDir: string | null
   /** Exact origins of browsers that may connect; null: any. */
   readonly allowedOrigins: readonly string[] | null
-  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is believed. */
+  /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is trusted. */
   readonly trustProxy: readonly string[]
 }
 
@@ -88,7 +91,7 @@ export interface AdminConfig {
 }
 
 export interface RetentionConfig {
-  /** ms for which a superseded operation is kept; null: for ever */
+  /** ms for which a superseded operation is kept; null: forever */
   readonly keepFor: number | null
   /** ms after which a deleted record is forgotten; null: never */
   readonly tombstones: number | null
@@ -105,13 +108,13 @@ export interface BackupConfig {
   readonly s3: S3Config | null
   /** ms from one backup to the next */
   readonly every: number
-  /** how many stay */
+  /** number of backups to keep */
   readonly keep: number
 }
 
 export interface S3Config {
   readonly bucket: string
-  /** What keys begin with; may be empty. */
+  /** Prefix of the keys; may be empty. */
   readonly prefix: string
   /** null: Amazon's */
   readonly endpoint: string | null
@@ -138,7 +141,7 @@ export type ConfigOrigin =
   | { readonly kind: 'schema' }
   | { readonly kind: 'default' }
 
-/** One value as `check --print-config` shows it. */
+/** One value, as shown by `check --print-config`. */
 export interface ConfigEntry {
   /** `limits.maxMessageBytes` */
   readonly path: string
@@ -151,9 +154,9 @@ export interface EffectiveConfig {
   readonly values: ServerConfig
   /** Every option that has a value, in the order of the table. */
   readonly entries: readonly ConfigEntry[]
-  /** Flags and variables that are set, but give an option that this configuration does not have. */
+  /** Flags and variables that are set, but for options that this configuration does not have. */
   readonly unused: readonly UnusedOverride[]
-  /** What works, and is hardly what was meant. */
+  /** Settings that work, but are hardly what was meant. */
   readonly doubts: readonly ConfigDoubt[]
   /** Absolute path of the configuration file; null when there is none. */
   readonly file: string | null
@@ -167,13 +170,13 @@ export interface UnusedOverride {
 }
 
 export interface ConfigDoubt {
-  /** An option, with the variable that gives it; or a variable alone: `KORA_AUTH_SECERT`. */
+  /** An option with the variable that sets it, or a variable alone: `KORA_AUTH_SECERT`. */
   readonly subject: string
-  /** Never holds a secret. */
+  /** Never contains a secret. */
   readonly message: string
 }
 
-/** What the command line may override. */
+/** The settings that flags can override. */
 export interface ConfigFlags {
   readonly host?: string
   readonly port?: string
@@ -187,11 +190,11 @@ export interface ConfigFlags {
 }
 
 export interface LoadConfigOptions {
-  /** The search starts here; relative paths of flags and environment are relative to it. */
+  /** The folder where the search starts, to which paths in flags and environment are relative. */
   readonly cwd: string
-  /** `--config`: no search. */
+  /** `--config`: replaces the search. */
   readonly configFile?: string
   readonly flags?: ConfigFlags
-  /** A copy of the environment: what a `.env` holds is added to `process.env`. */
+  /** A copy of the environment, because the variables of a `.env` are added to `process.env`. */
   readonly env?: { readonly [name: string]: string | undefined }
 }

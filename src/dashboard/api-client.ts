@@ -1,7 +1,7 @@
 /** The server refused, or could not be reached (status 0). */
 export class ApiError extends Error {
   readonly status: number
-  /** For how long it wants not to be asked again, in ms; 0 when it does not say. */
+  /** How long the server asks us to wait before the next request, in ms; 0 when it does not say. */
   readonly retryAfterMs: number
 
   constructor(status: number, message: string, retryAfterMs = 0) {
@@ -11,13 +11,13 @@ export class ApiError extends Error {
   }
 }
 
-/** Until an answer is there: counting a large collection may take long. */
+/** Time limit of an answer: counting a large collection may take long. */
 const ANSWER_WITHIN_MS = 30_000
-const LONGEST_RETRY_AFTER_MS = 60_000 // a proxy may name hours; whoever looks at a page does not wait so long
+const LONGEST_RETRY_AFTER_MS = 60_000 // a proxy may name hours, but a person who looks at a page does not wait that long
 
 export type Parameters = { readonly [name: string]: string | number }
 
-/** Asks the server. The token lives in this object and nowhere else. */
+/** Sends requests to the server. The token is kept in this object and nowhere else. */
 export class ApiClient {
   readonly #token: string | null
 
@@ -39,7 +39,7 @@ export class ApiClient {
   }
 
   /**
-   * The server-sent events, which `EventSource` could not ask for with a token.
+   * Opens the server-sent events, which `EventSource` cannot do with a token.
    *
    * @param signal ends them
    * @throws ApiError
@@ -83,7 +83,7 @@ export class ApiClient {
   }
 }
 
-/** What it means that a question failed; an abort is the asker's own. */
+/** Turns a failed request into an error; an abort is passed on, because the caller made it. */
 function failureOf(error: unknown): unknown {
   if (error instanceof ApiError || isAborted(error)) return error
   if (error instanceof DOMException && error.name === 'TimeoutError')
@@ -114,7 +114,7 @@ async function errorText(response: Response): Promise<string> {
     const { error } = (await response.json()) as { error?: unknown }
     if (typeof error === 'string') return error
   } catch {
-    // Not JSON: from a proxy, whose text says nothing of this server.
+    // Not JSON: the text of a proxy, which tells nothing about this server.
   }
   return `The server answered ${response.status}.`
 }

@@ -25,7 +25,7 @@ type Access =
 
 const ASK_AGAIN_MS = 2000
 
-/** Asks for the token where one is needed, and shows the dashboard to whoever has it. */
+/** Asks for the token where one is needed, and shows the dashboard once it is accepted. */
 export function App(): JSX.Element | null {
   const [access, setAccess] = useState<Access>({ state: 'asking' })
   const isAsking = access.state === 'asking' || access.state === 'unreachable'

@@ -1,5 +1,5 @@
 import { createContext } from 'preact'
 import { ApiClient } from './api-client.ts'
 
-/** How the parts of the page ask the server. */
+/** The client through which the parts of the page reach the server. */
 export const ClientContext = createContext(new ApiClient(null))

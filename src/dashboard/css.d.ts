@@ -1,2 +1,2 @@
-/** Style sheets are put beside the script by the build. */
+/** The build puts style sheets beside the script. */
 declare module '*.css'

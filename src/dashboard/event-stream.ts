@@ -3,7 +3,7 @@ export interface ServerEvent {
   readonly data: unknown
 }
 
-/** Longest text of one event; more is not from this server. */
+/** Longest text of one event; a longer one is not from this server. */
 const MAX_EVENT_LENGTH = 1024 * 1024
 
 /** Reads server-sent events until the stream ends. */

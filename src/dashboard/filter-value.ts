@@ -2,7 +2,7 @@ export type FilterValue =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly problem: string }
 
-/** What was typed, as the value of a field of this kind. Nothing typed means no value. */
+/** Converts typed text to a value of the field's kind. Empty text means no value. */
 export function parseFilterValue(kind: string, typed: string): FilterValue {
   const text = typed.trim()
   if (text === '') return { ok: true, value: null }

@@ -23,7 +23,7 @@ export function formatQuantity(count: number | null, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** At most about five characters: for axes and tiles. */
+/** At most about five characters, for axes and tiles. */
 export function formatShort(value: number): string {
   return value < 10_000 ? COUNT.format(value) : SHORT.format(value)
 }
@@ -63,13 +63,13 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
-/** The time of day, and the day where it is another one. */
+/** The time of day, with the date unless it is today. */
 export function formatTime(at: number, now: number = Date.now()): string {
   const date = new Date(at)
   if (Number.isNaN(date.getTime())) return String(at)
   const isToday = date.toDateString() === new Date(now).toDateString()
   if (isToday) return CLOCK.format(date)
-  const day = date.getFullYear() > 0 ? DAY : DAY_BC // of which both count their years from 1
+  const day = date.getFullYear() > 0 ? DAY : DAY_BC // both formats count their years from 1
   return `${day.format(date)}, ${CLOCK.format(date)}`
 }
 
@@ -82,14 +82,14 @@ export function formatExactTime(at: number): string {
   return Number.isNaN(date.getTime()) ? String(at) : date.toISOString()
 }
 
-/** The ends of an id: what begins with the time looks alike in front. */
+/** Shows both ends of an id, because ids that begin with the time look alike at the start. */
 export function shortId(id: string): string {
   return id.length <= 16 ? id : `${id.slice(0, 8)}…${id.slice(-6)}`
 }
 
 /**
- * Text as it may be shown on one line: control characters and those that turn the direction of
- * writing around become visible, so that no text can pass for another one beside it.
+ * Makes text safe to show on one line: control characters, and those that reverse the direction of writing, become
+ * visible, so that no text can pass for another one beside it.
  */
 export function visibleText(text: string): string {
   return text.replace(DISGUISING, (character) => {
@@ -100,7 +100,7 @@ export function visibleText(text: string): string {
   })
 }
 
-/** As `visibleText`, with its line breaks. */
+/** The same as `visibleText`, but keeps line breaks. */
 export function visibleLines(text: string): string {
   return text.split('\n').map(visibleText).join('\n')
 }

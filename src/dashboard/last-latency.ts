@@ -1,10 +1,10 @@
 import type { LiveSample } from '../http/dashboard/api-types.ts'
 
-/** In which of the last seconds a latency is looked for: in one without traffic there is none. */
+/** How many of the last seconds are searched for a latency, because a second without traffic has none. */
 const LOOKED_AT = 60
 const SECOND_MS = 1000
 
-/** The last latency that is known, and for how many whole seconds it is no longer that of the last one. */
+/** The last known latency, and how many whole seconds old it is. */
 export interface LastLatency {
   readonly p99Ms: number
   readonly ageMs: number

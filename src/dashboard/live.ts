@@ -20,7 +20,7 @@ export interface Live {
   readonly operations: readonly LatestOperation[]
   /** False while the server does not answer. */
   readonly isConnected: boolean
-  /** Why the server, which answers, sends no events: what is shown is asked for from time to time. */
+  /** The reason why a server that answers sends no events; the numbers are then polled from time to time. */
   readonly refusal: string | null
 }
 
@@ -34,10 +34,10 @@ const LONGEST_PAUSE_MS = 5000
 const NOTHING: Live = { overview: null, samples: [], operations: [], isConnected: false, refusal: null }
 
 /**
- * The numbers of the server as they come, for as long as the page can be seen. When the server goes
- * away it is asked again until it is back; what is on the page stays, and is marked as old.
+ * The live numbers of the server, as long as the page is visible. When the server goes away, it is asked again
+ * until it is back; the numbers on the page stay, and are marked as old.
  *
- * @param onRefused the token does not open the server any more
+ * @param onRefused called when the token is no longer accepted
  */
 export function useLive(client: ApiClient, onRefused: (error: ApiError) => void): Live {
   const [live, setLive] = useState(NOTHING)
@@ -99,7 +99,10 @@ async function follow(client: ApiClient, follower: Follower): Promise<void> {
   }
 }
 
-/** A late answer is waited for. But to a page that is sent no events, nothing else tells that the server hangs. */
+/**
+ * Asks for the overview, and waits even for a late answer. But without events, only such a delay shows that the
+ * server hangs.
+ */
 async function askOverview(client: ApiClient, { signal, setLive }: Follower): Promise<Overview> {
   const markLost = (): void => setLive((live) => ({ ...live, isConnected: false }))
   const silence = setTimeout(markLost, MAX_SILENCE_MS)
@@ -111,10 +114,10 @@ async function askOverview(client: ApiClient, { signal, setLive }: Follower): Pr
 }
 
 /**
- * Shows what happens until the events end. Of a server that hangs, or of a network that lets nothing through,
- * nobody tells the page: it gives up by itself what has been silent for too long.
+ * Shows events until they end. If the server hangs, or the network lets nothing through, the page is not notified:
+ * it gives up by itself after too long a silence.
  *
- * @returns why the server, which does answer, sends no events; null: it did
+ * @returns why a server that does answer sends no events; null: it did
  */
 async function showEvents(
   client: ApiClient,
@@ -160,7 +163,7 @@ function isTokenRefused(error: unknown): error is ApiError {
   return error instanceof ApiError && (error.status === 401 || error.status === 403)
 }
 
-/** What changes slowly is asked for, beside the events. */
+/** Polls slowly changing numbers, beside the events. */
 async function pollOverview(
   client: ApiClient,
   signal: AbortSignal,
@@ -173,19 +176,19 @@ async function pollOverview(
       const overview = await client.get<Overview>('overview', { samples: 'no' }, signal)
       setLive((live) => ({ ...live, overview }))
     } catch {
-      // The events end as well when the server is gone: whoever reads them connects again.
+      // The events end as well when the server is gone, and their reader connects again.
     }
   }
 }
 
 function withEvent(live: Live, name: string, data: unknown): Live {
   if (name === 'sample') {
-    const sample = data as LiveSample // of the server that sent the page
+    const sample = data as LiveSample // from the server that also sent the page
     const samples = [...live.samples.filter(({ at }) => at < sample.at), sample].slice(-MAX_SAMPLES)
     return { ...live, samples }
   }
   if (name === 'operations') {
-    const { entries } = data as { entries: readonly LatestOperation[] } // likewise
+    const { entries } = data as { entries: readonly LatestOperation[] } // as above
     const operations = [...entries].reverse().concat(live.operations).slice(0, MAX_OPERATIONS)
     return { ...live, operations }
   }

@@ -1,12 +1,12 @@
 import { useEffect, useState } from 'preact/hooks'
 
-/** Where the page is, from the part of the address that never reaches a server. */
+/** The place within the page, from the part of the address that never reaches a server. */
 export interface Route {
   readonly path: readonly string[]
   readonly parameters: URLSearchParams
 }
 
-/** Where the page is now; draws anew when the address changes. */
+/** The present route; renders again when the address changes. */
 export function useRoute(): Route {
   const [hash, setHash] = useState(location.hash)
   useEffect(() => {

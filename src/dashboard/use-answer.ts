@@ -3,7 +3,7 @@ import { isAborted, type Parameters } from './api-client.ts'
 import { ClientContext } from './client-context.ts'
 
 export interface Loaded<Answer> {
-  /** The last answer, also while the next one is awaited or has failed. */
+  /** The last answer, kept while the next one is awaited or has failed. */
   readonly answer: Answer | null
   readonly error: Error | null
   readonly isLoading: boolean
@@ -11,10 +11,10 @@ export interface Loaded<Answer> {
 }
 
 /**
- * An answer of the server, for as long as it is shown. Asked for at once, or, in the background, when the page
- * can be seen.
+ * Requests an answer of the server for as long as it is shown: at once or, in the background, when the page is
+ * visible.
  *
- * @param refreshMs asked for again so often while the page can be seen; 0: never
+ * @param refreshMs how often it is requested again while the page is visible; 0: never
  */
 export function useAnswer<Answer>(name: string, parameters: Parameters, refreshMs = 0): Loaded<Answer> {
   const client = useContext(ClientContext)
@@ -59,7 +59,7 @@ export function useAnswer<Answer>(name: string, parameters: Parameters, refreshM
   return { ...state, isLoading, reload: () => setTurn((before) => before + 1) }
 }
 
-/** Resolves once the page can be seen, or when it is aborted. */
+/** Resolves once the page is visible, or when it is aborted. */
 function untilVisible(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const look = (): void => {

@@ -10,19 +10,19 @@ import { untilAborted } from '../../store/backup/until-aborted.ts'
 import { writeBackupFile } from '../../store/backup/write-backup-file.ts'
 import type { Terminal } from '../terminal.ts'
 
-/** What a command names as a backup: a file, `-` for stdin or stdout, or `s3://bucket/key`. */
+/** The place of a backup that a command names: a file, `-` for stdin or stdout, or `s3://bucket/key`. */
 export interface BackupLocation {
-  /** As messages call it. */
+  /** Its name in messages. */
   readonly name: string
   exists(): Promise<boolean>
   /**
-   * @param store whose backup it will be
-   * @throws ConfigError `INVALID_ARGUMENT` where even who overwrites a file that is there cannot mean this one
+   * @param store of the backup that will be written
+   * @throws ConfigError `INVALID_ARGUMENT` where not even a user who wants to overwrite a file can mean this one
    */
   requireReplaceable(store: StoreConfig): Promise<void>
   /**
-   * @param signal when it aborts, nothing is left but what stdout has taken
-   * @returns how many bytes were written
+   * @param signal aborting it leaves nothing behind, except on stdout
+   * @returns the number of bytes written
    */
   write(source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<number>
   /** @throws ConfigError `INVALID_ARGUMENT` when there is no such backup */
@@ -32,17 +32,17 @@ export interface BackupLocation {
 
 export interface OpenedLocation {
   readonly source: BackupSource
-  /** null: not known before it was read; it can be read only once */
+  /** null: unknown before it is read; it can be read only once */
   readonly bytes: number | null
 }
 
 const STDIO = '-'
-/** Where no bucket is configured: what the tools of AWS would use. */
+/** Used where no bucket is configured: the same defaults as AWS tools. */
 const AWS_ENVIRONMENT = { endpoint: null, region: null, forcePathStyle: false, credentials: null }
 const S3_URL = /^s3:\/\/([^/]+)\/(.+)$/
 
 /**
- * @param loadConfig asked for `s3://` URLs only: `backup.s3` says where buckets are, and who asks
+ * @param loadConfig called only for `s3://` URLs, because `backup.s3` has the endpoint and the credentials
  * @throws ConfigError `INVALID_ARGUMENT`
  */
 export async function openBackupLocation(
@@ -85,7 +85,7 @@ function stdio({ stdout, readStdin }: Terminal): BackupLocation {
   }
 }
 
-/** A reader that has ended before a backup was whole has not got one, whereas that of a query has seen enough. */
+/** Turns a reader that ended early into an error: unlike the output of a query, a partial backup is useless. */
 function throwNotWhole(error: unknown): never {
   const { code } = (error as Error).cause as NodeJS.ErrnoException
   throw new StoreError(
@@ -119,7 +119,7 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
   }
 }
 
-/** Why a backup may not take the place of what is at a path, and what to do about it; null where it may. */
+/** Why a backup may not replace the file at a path, and what to do about it; null where it may. */
 async function findReplacementProblem(path: string, store: StoreConfig): Promise<string | null> {
   const found = await stat(path).catch(() => null)
   if (found?.isDirectory()) return 'is a folder. Name a file in it.'
@@ -130,15 +130,15 @@ async function findReplacementProblem(path: string, store: StoreConfig): Promise
   return isOfStore ? 'belongs to the database that is backed up. Name another file.' : null
 }
 
-/** What SQLite keeps in a database's name, some of it only while the database is open. */
+/** Suffixes of the files that SQLite keeps for a database, some only while it is open. */
 const SQLITE_FILES = ['', '-wal', '-shm', '-journal']
 
-/** Where a file lies, or would lie, however it is called. */
+/** The real location of a file that exists or will be created, whatever links lead to it. */
 async function placeOf(path: string): Promise<string> {
   try {
     return await realpath(path)
   } catch {
-    const folder = await realpath(dirname(path)).catch(() => dirname(path)) // may be made with the file
+    const folder = await realpath(dirname(path)).catch(() => dirname(path)) // it may be created with the file
     return join(folder, basename(path))
   }
 }
@@ -168,7 +168,7 @@ function object(key: string, bucket: S3Bucket): BackupLocation {
   }
 }
 
-/** Backups are named by their time, so the last names are the ones that are looked for. */
+/** Describes backups beside the one not found. They are named by their time, so the last ones are the most likely. */
 async function describeNeighbours(key: string, bucket: S3Bucket): Promise<string> {
   const folder = key.slice(0, key.lastIndexOf('/') + 1)
   const keys = await bucket.list(folder)

@@ -29,7 +29,7 @@ interface CheckFlags extends ConfigOptionValues {
   readonly format: ReportFormat
 }
 
-/** `kora-server check`: says whether the server would start, and what is risky. */
+/** `kora-server check`: says whether the server would start, and points out risks. */
 export function addCheckCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('check')
@@ -62,7 +62,8 @@ async function check(flags: CheckFlags, context: CommandContext): Promise<void> 
   const { values } = config
   const findings =
     flags.deep === true ? await probeDamage(values, terminal) : await probeAll(config, terminal)
-  // Before anything is printed: whoever reads may have seen enough at any line, which makes nothing right.
+  // Set before printing, because the reader of the output may leave at any line, and the exit code has to be right
+  // all the same.
   context.setExitCode(Math.max(...findings.map((finding) => finding.exitCode)))
   if (flags.printConfig && !isJson) await printConfig(config, terminal)
   if (isJson) await printJson(findings, flags.printConfig ? config.entries : null, terminal)
@@ -99,7 +100,7 @@ async function printJson(
   await stdout.write(toJsonText({ findings: shown, ...(config !== null && { config }) }))
 }
 
-/** Loading the configuration has validated it already. */
+/** The finding for the schema, which loading the configuration has already validated. */
 function schemaFindings({ schema }: ServerConfig, cwd: string): Finding[] {
   return schema === null ? [] : [ok('schema', `${describeSchema(schema, cwd)}.`)]
 }

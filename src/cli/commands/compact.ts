@@ -25,7 +25,7 @@ interface CompactFlags extends ConfigOptionValues {
   readonly format?: 'text' | 'json'
 }
 
-/** `kora-server compact`: drops what no client will ever need again. */
+/** `kora-server compact`: drops operations that no client will ever need again. */
 export function addCompactCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('compact')
@@ -92,7 +92,10 @@ async function compact(flags: CompactFlags, context: CommandContext): Promise<vo
   }
 }
 
-/** A plan reads only. What is dropped depends on the schema, which must be the store's; of resolvers it asks only which fields have one. */
+/**
+ * Opens the store; for a plan it is only read. The schema decides what is dropped, so it must match the store's; of
+ * resolvers, only their existence matters.
+ */
 async function openPrepared(
   config: ServerConfig,
   { plan }: CompactFlags,

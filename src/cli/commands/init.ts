@@ -14,7 +14,7 @@ interface InitFlags {
   readonly config?: string
 }
 
-/** `kora-server init`: writes a configuration and a schema to begin with. */
+/** `kora-server init`: writes a first configuration and schema. */
 export function addInitCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('init')
@@ -62,13 +62,13 @@ async function init(
 
 interface InitFile {
   readonly name: string
-  /** The file of the package that it is a copy of. */
+  /** The file of the package that is copied. */
   readonly example: string
 }
 
 const SCHEMA_FILE = 'schema.ts' // Schema.ts is the same file on some systems
 
-/** The package's own examples, and where they go: the one of a configuration names its schema as "./schema.ts". */
+/** The package's examples and their destinations. The configuration refers to its schema as "./schema.ts". */
 function filesOf(
   directory: string,
   config = 'kora.config.ts',
@@ -108,7 +108,10 @@ function nextSteps(config: string | undefined): string {
 `
 }
 
-/** Another folder is the user's to name; a disk that fails at its work is not mended by that. */
+/**
+ * Turns an unusable folder into an error about the argument, because the user can name another. A failing disk
+ * remains what it is.
+ */
 function toInitError(error: unknown, folder: string): unknown {
   const problem = writeProblemOf(error)
   if (problem === null) return error
@@ -118,7 +121,7 @@ function toInitError(error: unknown, folder: string): unknown {
     : new ConfigError('INVALID_ARGUMENT', message, { cause: error })
 }
 
-/** @throws ConfigError for files that are there, and with --force still for folders, whose place no file takes */
+/** @throws ConfigError for existing files; with --force only for folders, which a file cannot replace */
 async function refuseWhatIsThere(
   paths: readonly string[],
   { cwd, force }: { readonly cwd: string; readonly force: boolean },

@@ -78,7 +78,7 @@ async function printLog(flags: LogFlags, context: CommandContext): Promise<void>
   const { values: config } = await loadCommandConfig(flags, terminal)
   const store = await openStoredLog(config, terminal.cwd)
   const abort = new AbortController()
-  // Ctrl+C is how following ends, so it is no failure.
+  // Ctrl+C is the normal way to end following, and not a failure.
   const offSignal = flags.follow ? context.processEvents.onSignal(() => abort.abort()) : () => {}
   try {
     await requireKnownCollection(flags, store)
@@ -93,7 +93,7 @@ async function printLog(flags: LogFlags, context: CommandContext): Promise<void>
   }
 }
 
-/** @returns how many were printed */
+/** @returns the number of printed operations */
 async function print(store: ServerStore, options: ReadLogOptions, writer: RecordWriter): Promise<number> {
   let printed = 0
   for await (const page of readLog(store, options)) {
@@ -104,7 +104,7 @@ async function print(store: ServerStore, options: ReadLogOptions, writer: Record
   return printed
 }
 
-/** What compaction has taken out of the history of the record. */
+/** Mentions what compaction has removed from the history of the record. */
 async function tellOfDropped(
   { record, collection }: LogFlags,
   store: ServerStore,
@@ -133,7 +133,7 @@ function formatOf({ format, follow }: LogFlags, { stdout }: Terminal): QueryForm
   return format ?? (stdout.isTerminal ? 'table' : follow ? 'ndjson' : 'json')
 }
 
-/** The first so many since a position end there, and what follows has no end. */
+/** Refuses a combination that contradicts itself: a limit ends the output, following does not. */
 function requireOneEnd({ since, limit, follow }: LogFlags): void {
   if (since === undefined || limit === undefined || !follow) return
   throw new ConfigError(
@@ -142,7 +142,7 @@ function requireOneEnd({ since, limit, follow }: LogFlags): void {
   )
 }
 
-/** A day without its hyphens is a number, above which there are no operations yet. */
+/** Warns about a date without hyphens: it is read as a number, and there are no operations above it yet. */
 async function tellOfDay({ since }: LogFlags, { stderr }: Terminal): Promise<void> {
   if (since === undefined || !('after' in since)) return
   const day = String(since.after).replace(/^((?:19|20)\d{2})(\d{2})(\d{2})$/, '$1-$2-$3')
@@ -184,8 +184,8 @@ function filterOf({ collection, record, node, since }: LogFlags): OperationFilte
 }
 
 /**
- * Before anything is printed. The log may hold collections that the schema no longer has; one that is in neither is a
- * mistake.
+ * Checks the collection before anything is printed. The log may have collections that the schema no longer has; one
+ * that is in neither is a mistake.
  */
 async function requireKnownCollection({ collection }: LogFlags, store: ServerStore): Promise<void> {
   const schema = store.getSchema()

@@ -21,7 +21,7 @@ interface MigrateFlags extends ConfigOptionValues {
   readonly rebuild?: true | readonly string[]
 }
 
-/** `kora-server migrate`: brings the store to what the configuration asks for. */
+/** `kora-server migrate`: brings the store to the state that the configuration asks for. */
 export function addMigrateCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('migrate')
@@ -72,7 +72,7 @@ async function printPlan(config: EffectiveConfig, context: CommandContext): Prom
   }
 }
 
-/** Where no schema is configured, the tables go by the one that they were made for. */
+/** Without a configured schema, the tables follow the schema that they were made for. */
 function needsOf({ values: { schema, auth } }: EffectiveConfig, store: ServerStore): StoreNeeds {
   return { schema: schema?.definition ?? store.getSchema(), auth }
 }
@@ -114,7 +114,7 @@ async function changeStore(
   }
 }
 
-/** Without a schema the log's tables are all there is, and opening the store has made them. */
+/** Prints the plan where there is no schema: only the log has tables then, and opening the store has made them. */
 async function printLogOnly(plan: StorePlan, { stderr }: Terminal): Promise<void> {
   if (!plan.isUpToDate) for (const line of describePlan(plan)) await stderr.write(`${line}\n`)
   await stderr.write(`The log's tables are in place. ${NO_SCHEMA}\n`)
@@ -140,7 +140,7 @@ async function printSummary(
   await terminal.stdout.write(table.format(rows))
 }
 
-/** Before anything is written: to open a store that is not there yet is to make it. */
+/** Checks the names before anything is written, because opening a store that does not exist creates it. */
 async function requireCollections(names: true | readonly string[], config: EffectiveConfig): Promise<void> {
   const schema = await readSchema(config)
   if (schema === null) {

@@ -103,7 +103,7 @@ async function printRecords(store: ServerStore, query: Query, terminal: Terminal
   if (query.format === 'table') await printTableNote(store, query, printed, terminal)
 }
 
-/** Says what a table leaves out: machines read other formats. */
+/** Mentions what the table leaves out. Only for people: programs read other formats. */
 async function printTableNote(
   store: ServerStore,
   query: Query,
@@ -128,7 +128,7 @@ async function printRecord(
 ): Promise<void> {
   const record = await readRecord(store, query, id)
   if (record === null) {
-    setExitCode(EXIT_FAILED) // before anything is printed: whoever reads may be gone
+    setExitCode(EXIT_FAILED) // set before printing, because the reader may be gone
     return terminal.stdout.write('null\n')
   }
   if (query.format === 'json') {

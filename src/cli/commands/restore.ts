@@ -82,7 +82,7 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
   }
 }
 
-/** What a program is told of its store, in the words of the command. */
+/** Adapts an error of the store to the flags of this command. */
 function namingFlags(error: unknown): unknown {
   if (!(error instanceof StoreError) || error.code !== 'STORE_NOT_EMPTY') return error
   return new StoreError(
@@ -100,7 +100,7 @@ function modeOf({ merge, replace }: RestoreFlags): RestoreMode {
   return replace ? 'replace' : 'empty'
 }
 
-/** It is proved whole before the store is opened to write. */
+/** Restores a backup, after all of it was verified and before the store is opened for writing. */
 async function restoreFrom(
   { source, bytes }: OpenedLocation,
   config: ServerConfig,
@@ -131,10 +131,11 @@ async function restoreInto(
   const store = await openStore(config, { plannedSchema: schema ?? verified.recordedSchema })
   try {
     const present = store.getSchema()
-    // What restoreBackup asks too: but before the tables are brought to the schema of the configuration.
+    // The same check as in restoreBackup, but made before the tables are changed to the schema of the
+    // configuration.
     assertRestorable(schema === null ? present : withEarlierFields(schema, present), verified.recordedSchema)
-    // With tables and indexes in place they are filled on the way, rather than by the next start; and records are
-    // folded by the resolvers of the schema, which the store does not hold.
+    // Tables and indexes are made first, so that they are filled on the way rather than by the next start, and
+    // records are folded by the schema's resolvers, which the store does not hold.
     await prepareStore(store, { schema, auth: config.auth })
     return await restoreBackup(store, () => backup.open(), mode, {
       verified,
@@ -148,7 +149,10 @@ async function restoreInto(
   }
 }
 
-/** While the store is only read: to open it otherwise changes the tables of an earlier release. */
+/**
+ * Checks while the store is open only for reading: opening it for writing would change the tables of an earlier
+ * release.
+ */
 async function requireEmpty(config: ServerConfig): Promise<void> {
   const store = await openStoreForPlanning(config)
   try {

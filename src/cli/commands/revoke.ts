@@ -66,7 +66,7 @@ async function runRevoke(flags: RevokeFlags, context: CommandContext): Promise<v
   )
 }
 
-/** null: the list is asked for */
+/** null: the list is requested */
 function subjectOf({ user, device, all, list, undo }: RevokeFlags): RevocationSubject | null {
   const subjects: RevocationSubject[] = []
   if (user !== undefined) subjects.push({ kind: 'user', value: user })

@@ -15,7 +15,7 @@ import { ProgressDisplay } from '../output/progress.ts'
 import { exitOnSignal, SIGNAL_EXIT_CODES } from '../signals.ts'
 import type { Terminal } from '../terminal.ts'
 
-// Draining has its own timeout; what comes after it (closing files and pools) may take this much longer.
+// Draining has its own timeout; the steps after it (closing files and pools) may take this much longer.
 const CLOSE_GRACE_MS = 2000
 
 /** `kora-server start`: runs the server until a signal ends it. */
@@ -55,7 +55,7 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   try {
-    const { openDaemon } = await import('../daemon.ts') // half of the program: other commands need none of it
+    const { openDaemon } = await import('../daemon.ts') // half of the program, which other commands do not need
     daemon = await openDaemon(config.values, {
       logger,
       runtime: systemRuntime(),
@@ -85,7 +85,7 @@ function logConfig({ values, file }: EffectiveConfig, logger: Logger, { cwd }: T
   })
 }
 
-/** Resolves once a first signal has been followed by an orderly stop. */
+/** Resolves after an orderly stop, which the first signal starts. */
 function runUntilStopped(
   daemon: Daemon,
   timeoutMs: number,
@@ -95,7 +95,7 @@ function runUntilStopped(
   return new Promise((resolve) => {
     let isStopping = false
     const offUncaught = processEvents.onUncaught((error) => {
-      // Nothing knows what state the process is in. The log is safe: what was acknowledged is on disk.
+      // The state of the process is unknown now. The log is safe: everything acknowledged is on disk.
       logEvent(logger, LOG_EVENTS.processFailed, { err: error })
       processEvents.exitNow(EXIT_FAILED)
     })

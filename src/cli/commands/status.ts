@@ -16,7 +16,7 @@ interface StatusFlags extends ConfigOptionValues {
   readonly format?: ReportFormat
 }
 
-/** `kora-server status`: asks a running server how it is. */
+/** `kora-server status`: asks a running server for its status. */
 export function addStatusCommand(program: Command, context: CommandContext): void {
   const command = program
     .command('status')
@@ -46,13 +46,13 @@ async function runStatus(flags: StatusFlags, { terminal, setExitCode }: CommandC
   await print(answer, flags, terminal)
 }
 
-/** Finds the server to ask. Whoever names it and has its token needs no configuration. */
+/** Finds the server to ask. With its URL and token, no configuration is needed. */
 async function findServer(
   flags: StatusFlags,
   terminal: CommandContext['terminal'],
 ): Promise<Omit<ServerQuestion, 'asksOnlyReady'>> {
   const named = flags.url === undefined ? null : namedServer(flags.url)
-  const token = flags.token || null // of a variable that is not set, the shell makes an empty one
+  const token = flags.token || null // the shell turns a variable that is not set into an empty one
   if (token !== null) checkToken(token)
   if (named !== null && (flags.ready || token !== null)) return { servers: named, token }
   const { values } = await loadCommandConfig(flags, terminal)
@@ -76,7 +76,7 @@ async function print(
   for (const note of answer.notes) await terminal.stderr.write(`${note}\n`)
 }
 
-/** It is a secret, and no part of the message. */
+/** Checks the token without quoting it in a message. */
 function checkToken(token: string): void {
   const problem = bearerTokenProblem(token)
   if (problem !== null) throw new ConfigError('INVALID_ARGUMENT', `--token: ${problem}.`)

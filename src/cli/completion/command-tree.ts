@@ -1,12 +1,12 @@
 import type { Command, Option } from 'commander'
 
-/** What the shells need to know of a command, taken from commander's definitions. */
+/** The definition of a command for the shells, taken from commander. */
 export interface CompletedCommand {
   /** Its words after the program's name: `['token', 'inspect']`; none for the program itself. */
   readonly words: readonly string[]
   readonly subcommands: readonly { readonly name: string; readonly summary: string }[]
   readonly options: readonly CompletedOption[]
-  /** Values of its first argument, where they are a fixed few. */
+  /** Values of its first argument, if there is a fixed set. */
   readonly argumentChoices: readonly string[]
 }
 
@@ -14,11 +14,11 @@ export interface CompletedOption {
   /** `--format`, `-f` */
   readonly flags: readonly string[]
   readonly description: string
-  /** What the value may be; a list of fixed values, files, or anything. null: it takes none. */
+  /** The values that it takes: a fixed list, files, or anything. null: none. */
   readonly value: readonly string[] | 'file' | 'any' | null
 }
 
-/** The program and its commands, each before its own commands. */
+/** The program and its commands, each followed by its own. */
 export function completedCommands(program: Command): CompletedCommand[] {
   return collect(program, [])
 }

@@ -6,7 +6,7 @@ export type Shell = (typeof SHELLS)[number]
 
 const PROGRAM = 'kora-server'
 
-/** A script that teaches the shell to complete the commands. It runs nothing when a key is pressed. */
+/** A script that adds completion to the shell. At completion time it runs no program. */
 export function completionScript(shell: Shell, commands: readonly CompletedCommand[]): string {
   switch (shell) {
     case 'bash':
@@ -169,7 +169,10 @@ function fishOption({ flags, description, value }: CompletedOption): string {
   return `${names.join(' ')}${argument} -d ${quote(description)}`
 }
 
-/** Single quotes, which all three shells take literally; one inside ends them, is escaped, and opens them. */
+/**
+ * Quotes text for all three shells: single quotes are literal, and one inside the text ends them, is escaped, and
+ * reopens them.
+ */
 function quote(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`
 }

@@ -10,7 +10,7 @@ const FOLLOW_POLL_MS = 1000
 /** One line of `kora-server log`. */
 export interface LogLine {
   readonly sequence: number
-  /** When its author wrote it, by the author's clock; ISO 8601 */
+  /** When the author wrote it, by the author's clock; ISO 8601 */
   readonly time: string
   /** The user that the author's node is bound to. */
   readonly user: string | null
@@ -19,15 +19,15 @@ export interface LogLine {
 
 export interface ReadLogOptions {
   readonly filter: OperationFilter
-  /** Operations above this delivery sequence. */
+  /** Only operations above this delivery sequence. */
   readonly after: number
   /** null: all */
   readonly limit: number | null
-  /** Goes on with what is stored later, until it is aborted. */
+  /** Continues with operations that are stored later, until it is aborted. */
   readonly follow: AbortSignal | null
 }
 
-/** Pages of the log; each is read when the one before has been written. */
+/** Reads the log page by page; each page is read after the one before has been written. */
 export async function* readLog(
   store: ServerStore,
   { filter, after, limit, follow }: ReadLogOptions,
@@ -61,7 +61,7 @@ async function toLines(page: readonly LoggedOperation[], store: ServerStore): Pr
   }))
 }
 
-/** Resolves when something has been committed, at the latest after a second, or when it is aborted. */
+/** Resolves after a commit, after a second at the latest, or when it is aborted. */
 function nextCommit(store: ServerStore, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const settle = (): void => {

@@ -1,7 +1,7 @@
 import type { Column } from '../query/render.ts'
 import type { LogLine } from './read-log.ts'
 
-/** What a table shows: who changed what, when. */
+/** Columns of a table: the author, the change, and the time. */
 export const TABLE_COLUMNS: readonly Column[] = columns({
   sequence: 'number',
   time: 'string',
@@ -12,7 +12,7 @@ export const TABLE_COLUMNS: readonly Column[] = columns({
   data: 'json',
 })
 
-/** What files show: the same, and the rest of the operation. */
+/** Columns in files: the same, and the rest of the operation. */
 export const FILE_COLUMNS: readonly Column[] = columns({
   sequence: 'number',
   time: 'string',
@@ -33,7 +33,7 @@ export const FILE_COLUMNS: readonly Column[] = columns({
   mutationName: 'string',
 })
 
-/** A line as the writers of records take it: by column, and with the names that records have. */
+/** Converts a line for the writers of records, keyed by column and by the names that records have. */
 export function lineToRecord({ sequence, time, user, operation }: LogLine) {
   return {
     ...operation,

@@ -5,17 +5,17 @@ import type { Terminal } from '../terminal.ts'
 import { type Colours, createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
 
-/** Where the running server is reached. */
+/** The addresses of the running server. */
 export interface ServedUrls {
   readonly sync: string
   readonly health: string | null
-  /** Where operators ask for the status; null where it is closed to everybody. */
+  /** URL of the status for operators; null where no request could be admitted. */
   readonly status: string | null
-  /** Where a browser sees the same and more; null where it is off or closed to everybody. */
+  /** URL of the dashboard, which shows the same and more; null where it is off or no request could be admitted. */
   readonly dashboard: string | null
 }
 
-/** What `start` says on a terminal: what is served, from what, to whom. */
+/** The text that `start` prints on a terminal: what is served, from which store, and to whom. */
 export function formatBanner(
   config: EffectiveConfig,
   urls: ServedUrls,
@@ -50,7 +50,7 @@ function dashboardRows(
   return isClosed ? [['Dashboard', 'closed: set KORA_ADMIN_TOKEN to open it']] : []
 }
 
-/** A dashboard without a token is only shown where the server listens for this machine alone. */
+/** Warns about a dashboard without a token, which is served only where the server listens on loopback. */
 function tokenNote({ values: { admin } }: EffectiveConfig): string {
   return admin.adminToken === null ? ' (no token: set KORA_ADMIN_TOKEN before a proxy stands in front)' : ''
 }

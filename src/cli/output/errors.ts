@@ -6,13 +6,13 @@ import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControlsInLines } from './escape-controls.ts'
 
-/** 0 done, 1 failed at its work, 2 the user's input is wrong. */
+/** 0 done, 1 failed while working, 2 wrong input. */
 export type ExitCode = number
 export const EXIT_DONE = 0
 export const EXIT_FAILED = 1
 export const EXIT_WRONG_INPUT = 2
 
-/** The errors that the user mends by giving other input; every other error is one of the work. */
+/** The errors that the user mends by giving other input; all others occur while working. */
 const WRONG_INPUT: ReadonlySet<ErrorCode> = new Set([
   'UNKNOWN_COLLECTION',
   'UNKNOWN_FIELD',
@@ -30,7 +30,7 @@ const WRONG_INPUT: ReadonlySet<ErrorCode> = new Set([
   'TLS_INVALID',
 ])
 
-/** The exit code that tells a script whose fault the error is. */
+/** The exit code that tells a script whether input or work caused the error. */
 export function exitCodeOf(error: unknown): ExitCode {
   return error instanceof KoraServerError && WRONG_INPUT.has(error.code) ? EXIT_WRONG_INPUT : EXIT_FAILED
 }

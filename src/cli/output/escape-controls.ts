@@ -1,11 +1,11 @@
-// What a terminal acts upon instead of showing it: C0 and C1 controls, DEL, and the marks that turn the
-// direction of writing, with which a value could rewrite the lines around it.
+// Characters that a terminal acts upon instead of showing them: C0 and C1 controls, DEL, and marks that change the
+// direction of writing. A value could use them to rewrite the lines around it.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
 
 const SHORT_FORMS: { readonly [character: string]: string } = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
-/** Text of unknown origin, made safe to print on a terminal: control characters show as escapes. */
+/** Makes text of unknown origin safe to print on a terminal: control characters show as escapes. */
 export function escapeControls(text: string): string {
   return text.replace(CONTROLS, escapeControl)
 }

@@ -1,6 +1,6 @@
 import { quantityOf } from '../../core/quantity.ts'
 
-// Made when a number is first printed: it takes 10 ms, which a start can do without.
+// Created when a number is first printed: it takes 10 ms, which a start should not spend.
 let numberFormat: Intl.NumberFormat | undefined
 
 /** 12345 → "12,345" */

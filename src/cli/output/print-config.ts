@@ -5,9 +5,9 @@ import type { Terminal } from '../terminal.ts'
 import { createColours } from './colours.ts'
 import { escapeControls } from './escape-controls.ts'
 
-const MAX_VALUE_WIDTH = 40 // a longer value pushes its own origin aside, not those of all others
+const MAX_VALUE_WIDTH = 40 // a longer value shifts only its own origin, not those of all others
 
-/** Prints every option that has a value: its path, the value, and where that came from. */
+/** Prints every option that has a value: its path, the value, and its origin. */
 export async function printConfig(config: EffectiveConfig, { stdout, env, cwd }: Terminal): Promise<void> {
   const colours = createColours(stdout, env)
   const entries = config.entries.map((entry) => ({ ...entry, display: escapeControls(entry.display) }))

@@ -6,7 +6,7 @@ import { formatBytes, formatCount, formatElapsed, formatQuantity } from './forma
 const cliProgress = lazyRequire<typeof import('cli-progress')>('cli-progress')
 
 export interface Progress {
-  /** What is being done: "filling todos". Another label begins another bar. */
+  /** The work being done: "filling todos". Another label starts another bar. */
   readonly label: string
   readonly done: number
   readonly total: number
@@ -31,7 +31,7 @@ export class ProgressBar {
     this.#bar?.update(progress.done, this.#pace(progress))
   }
 
-  /** Leaves the terminal as it was found. */
+  /** Restores the terminal. */
   stop(): void {
     this.#bar?.stop()
     this.#bar = null

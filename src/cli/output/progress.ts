@@ -9,7 +9,7 @@ const PHASE_VERBS = {
   scopes: 'indexing',
 } as const
 
-/** Shows how far work on the tables has come: one bar per collection, on a terminal only. */
+/** Shows the progress of work on the tables: one bar per collection, on a terminal only. */
 export class ProgressDisplay {
   readonly #bar: ProgressBar
 
@@ -22,7 +22,7 @@ export class ProgressDisplay {
     this.#bar.update({ label, done: recordsDone, total: recordsTotal, unit: 'record' })
   }
 
-  /** Leaves the terminal as it was found. */
+  /** Restores the terminal. */
   stop(): void {
     this.#bar.stop()
   }

@@ -5,15 +5,15 @@ import { escapeControls } from './escape-controls.ts'
 
 const GAP = '  '
 const MIN_COLUMN_WIDTH = 6
-/** Where nothing is cut, one long text would make every other row as long. */
+/** Limits alignment where nothing is cut: one long text would make every other row as long. */
 const MAX_ALIGNED_WIDTH = 200
-/** UTF-16 units in a column of a terminal: 11 make a family of four, which is two columns wide. */
+/** UTF-16 units per column of a terminal: a family of four takes 11, and is two columns wide. */
 const MAX_UNITS_PER_COLUMN = 8
 
 export interface TableOptions {
   readonly headers: readonly string[]
   /**
-   * Width that the table does not exceed, as long as it has room for its columns; infinite: nothing is cut.
+   * Maximum width of the table, if its columns fit into it; infinite: nothing is cut.
    *
    * @see columnCapacity
    */
@@ -26,14 +26,14 @@ export function tableOn(output: Output, env: Terminal['env'], headers: readonly 
   return new TableWriter({ headers, width: tableWidth(output), colours: createColours(output, env) })
 }
 
-/** Where no terminal shows it, a table has room for all there is. */
+/** Width of a table on this output: unlimited unless it is a terminal. */
 export function tableWidth({ isTerminal, columns }: Output): number {
   return isTerminal ? columns : Number.POSITIVE_INFINITY
 }
 
 /**
- * Prints rows in aligned columns, page by page: the widths follow from the header and the first
- * page, so that memory stays that of one page.
+ * Prints rows in aligned columns, page by page: the widths follow from the header and the first page, so memory
+ * holds only one page.
  */
 export class TableWriter {
   readonly #options: TableOptions
@@ -43,7 +43,7 @@ export class TableWriter {
     this.#options = options
   }
 
-  /** The text of a page of rows; the first page carries the header. */
+  /** The text for a page of rows; the first page includes the header. */
   format(rows: readonly (readonly string[])[]): string {
     const cells = rows.map((row) => row.map(escapeControls))
     const { headers, colours, width } = this.#options
@@ -62,7 +62,7 @@ export class TableWriter {
   }
 }
 
-/** Prints a row whole: what does not fit makes room for itself, in its own row. */
+/** Prints a row without cutting: a cell that is too wide shifts only its own row. */
 function uncutRow(row: readonly string[], columnWidths: readonly number[]): string {
   const padded = row.map((cell, column) => {
     const room = Math.max(0, (columnWidths[column] ?? 0) - displayWidth(cell))
@@ -71,7 +71,7 @@ function uncutRow(row: readonly string[], columnWidths: readonly number[]): stri
   return `${padded.join(GAP).trimEnd()}\n`
 }
 
-/** Cuts cells to more than a column has room for: cli-table3 takes the square of what is left to cut it. */
+/** Shortens cells to roughly the column's width first, because cli-table3 takes quadratic time to cut a long cell. */
 function shortened(row: readonly string[], columnWidths: readonly number[]): readonly string[] {
   return row.map((cell, column) => cell.slice(0, MAX_UNITS_PER_COLUMN * (columnWidths[column] ?? 0)))
 }
@@ -86,7 +86,7 @@ function formatRows(rows: readonly (readonly string[])[], columnWidths: readonly
 function createTable(columnWidths: readonly number[]): Table.Table {
   const none = ''
   return new Table({
-    // cli-table3 counts the gap, which is the right padding, into the width of a column.
+    // cli-table3 includes the gap, which is the right padding, in the width of a column.
     colWidths: columnWidths.map((width) => width + GAP.length),
     style: { 'padding-left': 0, 'padding-right': GAP.length, head: [], border: [] },
     chars: {
@@ -119,12 +119,12 @@ function naturalWidths(rows: readonly (readonly string[])[]): number[] {
   return widths
 }
 
-/** How many columns a table of this width has room for; at least one. */
+/** How many columns fit into a table of this width; at least one. */
 export function columnCapacity(width: number): number {
   return Math.max(1, Math.floor((width + GAP.length) / (MIN_COLUMN_WIDTH + GAP.length)))
 }
 
-/** Takes from the widest columns first, so that short ones (numbers, flags) stay whole. */
+/** Narrows the widest columns first, so that short ones (numbers, flags) stay complete. */
 export function fitColumns(widths: readonly number[], totalWidth: number): number[] {
   if (totalWidth === Number.POSITIVE_INFINITY)
     return widths.map((width) => Math.min(width, MAX_ALIGNED_WIDTH))
@@ -140,14 +140,14 @@ function trimLineEnds(text: string): string {
   return lines.map((line) => line.trimEnd()).join('\n')
 }
 
-/** Columns that the text takes on a terminal: wide characters count twice, combining ones nothing. */
+/** Columns that the text takes on a terminal: wide characters count twice, combining ones not at all. */
 function displayWidth(text: string): number {
   let width = 0
   for (const [piece, plain] of text.matchAll(PIECES)) width += plain?.length ?? widthOfGraphemes(piece)
   return width
 }
 
-/** Plain characters with which nothing combines; others in short pieces, as segmenting takes the square of their length. */
+/** Plain characters that nothing combines with; others in short pieces, because segmenting takes quadratic time. */
 const PIECES = /([ -~]+)(?=[ -~]|$)|.{1,200}/gsu
 
 function widthOfGraphemes(text: string): number {

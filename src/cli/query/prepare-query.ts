@@ -7,7 +7,7 @@ import { kindOf, parseWhere } from './where.ts'
 
 export const TERMINAL_LIMIT = 20 // what fits a screen; a pipe gets everything
 
-/** The flags of `query` that say which records, and how they are shown. */
+/** The flags of `query` that select records and their presentation. */
 export interface QueryFlags {
   readonly where?: readonly string[]
   readonly orderBy?: string
@@ -29,7 +29,7 @@ export interface Query {
   readonly limit: number | null
   readonly columns: readonly Column[]
   readonly format: QueryFormat
-  /** Rich text as its stored state instead of its text. */
+  /** True to show rich text as its stored state instead of its text. */
   readonly isRaw: boolean
 }
 
@@ -73,7 +73,7 @@ function allColumns(
   return [
     'id',
     ...Object.keys(fields),
-    // A table leaves out when a record was made: width is dear there, and --fields brings it back.
+    // A table leaves out the time of creation, because width is scarce there; --fields brings it back.
     ...(format === 'table' ? [] : ['_created_at']),
     '_updated_at',
     ...(includeDeleted ? ['_deleted'] : []),

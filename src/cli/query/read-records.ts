@@ -3,11 +3,11 @@ import { readableRichtext } from '../../store/materialize/readable-richtext.ts'
 import type { MaterializedRecord, ServerStore } from '../../store/store.ts'
 import type { Query } from './prepare-query.ts'
 
-const PAGE_SIZE = 1000 // bounds the memory: the records of one page are held at a time
+const PAGE_SIZE = 1000 // bounds the memory: only the records of one page are held at a time
 
 /**
- * Pages of the result; each is read when the one before has been written, and begins after its last record,
- * so that no record is left out when others are written or deleted meanwhile.
+ * Reads the result page by page. Each page is read after the one before has been written, and begins after its last
+ * record, so that no record is missed when others are written or deleted meanwhile.
  */
 export async function* readPages(store: ServerStore, query: Query): AsyncGenerator<MaterializedRecord[]> {
   let { options } = query
@@ -36,7 +36,7 @@ export async function readRecord(
   return record ? present(record, query) : null
 }
 
-/** How many records match, limit and offset aside. */
+/** How many records match, regardless of limit and offset. */
 export async function countRecords(store: ServerStore, query: Query): Promise<number> {
   if (!query.options.includeDeleted) return store.countCollection(query.collection, query.options.where)
   let count = 0
@@ -46,7 +46,7 @@ export async function countRecords(store: ServerStore, query: Query): Promise<nu
   return count
 }
 
-/** Rich text as its text; other bytes, and with `--raw` these, as their JSON form. */
+/** Shows rich text as text; other bytes, and with `--raw` rich text too, in their JSON form. */
 function present(record: MaterializedRecord, { columns, isRaw }: Query): MaterializedRecord {
   const shown: { [field: string]: unknown } = {}
   for (const { field, kind } of columns) {

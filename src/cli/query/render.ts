@@ -39,7 +39,7 @@ export function createRecordWriter(
   }
 }
 
-/** The record with the columns asked for, in their order. */
+/** The record with the requested columns, in their order. */
 export function pickColumns(record: MaterializedRecord, columns: readonly Column[]): object {
   return Object.fromEntries(columns.map(({ field }) => [field, record[field] ?? null]))
 }
@@ -101,7 +101,7 @@ function csvCell(value: unknown): CsvValue {
   return JSON.stringify(value)
 }
 
-/** A value for people: dates instead of milliseconds, texts without quotes, nothing for null. */
+/** Formats a value for people: dates instead of milliseconds, texts without quotes, nothing for null. */
 function tableCell(record: MaterializedRecord, { field, kind }: Column): string {
   const value = record[field]
   if (value === null || value === undefined) return ''

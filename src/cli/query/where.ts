@@ -5,8 +5,8 @@ import { requireColumn } from '../../store/query/resolve-query.ts'
 import { parseIsoTime } from '../iso-time.ts'
 
 /**
- * Turns `--where` flags into the filter of a query. `field=value` is read by the field's kind,
- * `field=` is the empty string, `field:=JSON` is any JSON value.
+ * Turns `--where` flags into the filter of a query. `field=value` is parsed by the field's kind, `field=` is the
+ * empty string, `field:=JSON` is any JSON value.
  *
  * @throws SchemaError `UNKNOWN_FIELD`; ConfigError `INVALID_ARGUMENT`
  */
@@ -26,7 +26,7 @@ export function parseWhere(
   return where
 }
 
-/** The kind that decides how a field is read and shown. */
+/** The kind by which a field is parsed and shown. */
 export function kindOf(field: string, collection: CollectionDefinition): string {
   if (field === 'id') return 'string'
   if (field === '_created_at' || field === '_updated_at') return 'timestamp'
@@ -87,7 +87,7 @@ function parseBoolean(field: string, text: string): boolean {
   throw invalidWhere(`Field "${field}" is a boolean; write true or false, not "${text}".`)
 }
 
-/** Takes only a value that the enum has now; what an earlier schema may have let in is asked for as JSON. */
+/** Accepts only present values of the enum; values that an earlier schema allowed have to be given as JSON. */
 function parseEnum(field: string, text: string, values: readonly string[]): string {
   if (values.includes(text)) return text
   throw invalidWhere(

@@ -5,25 +5,25 @@ import type { ServerAddress } from '../server-address.ts'
 const TIMEOUT_MS = 10_000
 
 export interface ServerQuestion {
-  /** Where the operations endpoints are, and where /health and /ready. */
+  /** The addresses of the operations endpoints, and of /health and /ready. */
   readonly servers: { readonly operations: ServerAddress; readonly health: ServerAddress }
   readonly token: string | null
   readonly asksOnlyReady: boolean
 }
 
 export interface ServerAnswer {
-  /** False when nothing answered, or something else. */
+  /** False when nothing, or another program, answered. */
   readonly isReached: boolean
   readonly isHealthy: boolean
   /** Why it is not healthy. */
   readonly problem: string | null
-  /** What the server said. */
+  /** The content of the server's answer. */
   readonly details: { readonly [name: string]: unknown }
-  /** What else whoever asked should know. */
+  /** Further remarks for the user. */
   readonly notes: readonly string[]
 }
 
-/** Asks a running server for its status, or, where that is closed, only for /health and /ready. */
+/** Asks a running server for its status or, where that is closed, only for /health and /ready. */
 export async function askStatus(question: ServerQuestion): Promise<ServerAnswer> {
   const { servers, token, asksOnlyReady } = question
   if (asksOnlyReady) return askReady(servers.health)
@@ -68,7 +68,7 @@ function fromStatus(server: ServerAddress, details: ServerAnswer['details']): Se
   }
 }
 
-/** What every release has sent. A server whose store does not answer says little more than that. */
+/** Checks the fields that every release has sent. A server whose store does not answer sends little more. */
 function isStatus({ ready, connectedClients, uptime }: ServerAnswer['details']): boolean {
   return (
     ready === false || (ready === true && typeof connectedClients === 'number' && typeof uptime === 'number')
@@ -84,7 +84,7 @@ function unreached({ url }: ServerAddress, reason: string): ServerAnswer {
   return notThere(`No server answers at ${url.origin}: ${reason}`)
 }
 
-/** The answer where something else listens: whatever serves a page at every path answers 200 to anything. */
+/** The answer where another program listens: one that serves a page at every path answers 200 to anything. */
 function somethingElse({ url }: ServerAddress, path: string): ServerAnswer {
   return notThere(
     `Something other than kora-server answers at ${url.origin}: what it gives at ${path} is not what kora-server does.`,

@@ -6,7 +6,7 @@ import type { ServerAnswer } from './ask-server.ts'
 
 const MAX_LIST = 5
 
-/** The status for people: one line per value, named as the server names it. */
+/** The status for people: one line per value, under the server's name for it. */
 export function renderStatus({ isHealthy, details }: ServerAnswer, { stdout, env }: Terminal): string {
   const colours = createColours(stdout, env)
   const { ready: _ready, running: _running, status: _status, reason: _reason, ...values } = details

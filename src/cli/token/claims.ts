@@ -3,7 +3,7 @@ import { ConfigError } from '../../core/errors.ts'
 
 export type TokenClaims = { readonly [claim: string]: unknown }
 
-/** Claims that have a flag: replaced, what is printed beside the token would be wrong of them. */
+/** Claims that have a flag of their own: overriding them would make the text printed beside the token wrong. */
 const FLAGS: ReadonlyMap<string, string> = new Map([
   ['sub', '--sub'],
   ['exp', '--expires'],
@@ -31,7 +31,7 @@ export function parseClaims(flags: readonly string[]): TokenClaims {
 }
 
 /**
- * The claims that a token of the configured issuer has beside those given.
+ * The claims that a token of the configured issuer has in addition to the given ones.
  *
  * @param newId makes an unguessable id
  */

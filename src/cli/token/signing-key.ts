@@ -5,7 +5,7 @@ import { parseConfiguredKeys } from '../../auth/key-source.ts'
 import { parseJsonObject, secretToKey, type VerificationKey } from '../../auth/verification-key.ts'
 import { AuthError, assertNever, ConfigError } from '../../core/errors.ts'
 
-/** A key that makes tokens which the configured server accepts. */
+/** A key for signing tokens that the configured server accepts. */
 export interface SigningKey {
   readonly key: KeyObject
   readonly alg: string
@@ -49,7 +49,7 @@ function findJwtKey(jwt: JwtConfig): SigningKey {
   throw cannotSign('auth.jwt.keys holds public keys only. For development, add a private one')
 }
 
-/** With several secrets, the first is the newest. */
+/** Uses the first of several secrets, which is the newest. */
 function secretSigningKey(
   secret: string | readonly string[],
   path: string,
@@ -65,7 +65,7 @@ function toSigningKey(key: KeyObject, { algorithms, kid }: VerificationKey): Sig
   return { key, alg: algorithms[0] ?? '', ...(kid === undefined ? {} : { kid }) }
 }
 
-/** The part of a configured key that signs; null when there is only the public part. */
+/** The part of a configured key that signs; null when it has only the public part. */
 function privateHalf({ jwk, pem, file }: KeyConfig): KeyObject | null {
   const text = jwk === undefined ? (pem ?? (file === undefined ? '' : readFileSync(file, 'utf8'))) : ''
   const webKey = jwk ?? parseJsonObject(text)
@@ -75,7 +75,7 @@ function privateHalf({ jwk, pem, file }: KeyConfig): KeyObject | null {
       ? createPrivateKey(text)
       : createPrivateKey({ key: webKey as JsonWebKey, format: 'jwk' })
   } catch {
-    return null // the entry has parsed as a key before: so it is a public one
+    return null // the entry has parsed as a key before, so this is a public one
   }
 }
 

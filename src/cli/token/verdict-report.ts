@@ -3,7 +3,7 @@ import type { AuthVerdict } from '../../auth/token-verdict.ts'
 import { formatElapsed } from '../output/format.ts'
 
 /**
- * Says in lines how the server treats a token.
+ * Describes how the server treats a token, as lines of text.
  *
  * @param collections every collection of the schema; null without a schema
  */

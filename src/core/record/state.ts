@@ -38,7 +38,7 @@ export interface RecordState {
   readonly fieldVersions: { readonly [field: string]: FieldVersion }
   /** Also true when there have been only deletes. */
   readonly isDeleted: boolean
-  /** Holds an end-to-end encrypted operation newer than its newest insert in the clear: values are incomplete. */
+  /** True when an end-to-end encrypted operation is newer than the newest insert in the clear: values are incomplete. */
   readonly isEncrypted: boolean
   /** True when the record has an insert or update without data, which the fold passes over. */
   readonly hasSkipped: boolean

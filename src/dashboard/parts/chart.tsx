@@ -19,10 +19,10 @@ export interface ChartProperties {
 }
 
 const HEIGHT = 170
-/** The axis is never shorter than two minutes, so that a fresh server does not look restless. */
+/** Shortest span of the axis, so that a fresh server does not look restless. */
 const SHORTEST_SPAN_SECONDS = 120
 
-/** Lines over time. Shows the newest values, or those under the pointer. */
+/** Lines over time. Shows the newest values, or those at the pointer. */
 export function Chart({ title, times, series, format }: ChartProperties): JSX.Element {
   const holder = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
@@ -30,7 +30,7 @@ export function Chart({ title, times, series, format }: ChartProperties): JSX.El
   const theme = useTheme()
   const labels = series.map(({ label }) => label).join()
 
-  // a chart is made anew for another theme; data follow below
+  // a chart is recreated for another theme; data follow below
   useEffect(() => {
     const element = holder.current
     if (element === null) return

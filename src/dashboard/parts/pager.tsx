@@ -4,7 +4,7 @@ import { formatCount } from '../format.ts'
 export interface PagerProperties {
   readonly offset: number
   readonly shown: number
-  /** null: how many there are is not known. */
+  /** null: the total is not known. */
   readonly total: number | null
   readonly hasMore: boolean
   readonly pageSize: number

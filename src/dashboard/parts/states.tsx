@@ -10,7 +10,7 @@ export function Empty({ title, children }: { title: string; children?: Component
   )
 }
 
-/** What went wrong, beside what there was before. */
+/** An error, shown beside the previous content. */
 export function Problem({ loaded }: { loaded: Loaded<unknown> }): JSX.Element | null {
   const { error, reload } = loaded
   if (error === null) return null

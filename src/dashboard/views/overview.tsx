@@ -39,7 +39,7 @@ function Tiles({ live }: { live: Live }): JSX.Element {
 
 type Tile = readonly [label: string, value: string, detail: string]
 
-/** The figures, each with a dash where nothing has been measured yet. */
+/** The figures, with a dash where nothing has been measured yet. */
 function tilesOf({ overview, samples }: Live): readonly Tile[] {
   const last = samples.at(-1)
   const latency = lastLatency(samples)

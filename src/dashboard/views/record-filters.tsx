@@ -9,7 +9,7 @@ interface RecordFiltersProperties {
   readonly onAsk: (change: Partial<RecordsQuestion>) => void
 }
 
-/** One field that records are looked up by, and whether deleted ones are shown. */
+/** A filter by one field, and whether deleted records are shown. */
 export function RecordFilters({ fields, question, onAsk }: RecordFiltersProperties): JSX.Element {
   const [field, setField] = useState(question.field)
   const [value, setValue] = useState(question.value)

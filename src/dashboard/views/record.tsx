@@ -15,7 +15,7 @@ import { useAnswer } from '../use-answer.ts'
 const PAGE_SIZE = 100
 const LARGE_PAGE_SIZE = 1000
 
-/** One record: what it shows, and which operation made it so. */
+/** One record: its fields, and the operations that made them so. */
 export function RecordView({ collection, id }: { collection: string; id: string }): JSX.Element {
   const [page, setPage] = useState<{ limit: number; after?: number }>({ limit: PAGE_SIZE })
   const loaded = useAnswer<RecordAnswer>('record', { collection, id, ...page })

@@ -1,4 +1,4 @@
-/** Which records of a collection are shown, as the address of the page says it. */
+/** The selection of records that is shown, as the address of the page names it. */
 export interface RecordsQuestion {
   readonly field: string
   readonly value: string
@@ -8,7 +8,7 @@ export interface RecordsQuestion {
   readonly offset: number
 }
 
-/** The question that an address asks; defaults for what it leaves out. */
+/** The selection in an address; defaults for the parts that it omits. */
 export function questionOf(parameters: URLSearchParams): RecordsQuestion {
   return {
     field: parameters.get('field') ?? '',

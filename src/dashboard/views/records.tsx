@@ -128,7 +128,7 @@ function CollectionView({
   )
 }
 
-/** What the filter asks the server for; nothing while its value is not one of the field's kind. */
+/** The filter to request; none while the typed value does not fit the field's kind. */
 function filterOf(
   fields: readonly ShownField[],
   { field, value }: RecordsQuestion,

@@ -18,7 +18,7 @@ const ORDERS = [
   ['buffer', 'largest buffer'],
 ] as const
 const SEARCH_PAUSE_MS = 300
-/** A client that has acknowledged nothing for so long is sent everything again soon. */
+/** Silence after which a client will soon be sent everything again. */
 const LONG_SILENCE_MS = 10_000
 
 export function SessionsView({ parameters }: { parameters: URLSearchParams }): JSX.Element {
@@ -79,17 +79,17 @@ export function SessionsView({ parameters }: { parameters: URLSearchParams }): J
   )
 }
 
-/** What is typed is searched for after a pause; another search in the address takes the place of it. */
+/** Searches for typed text after a pause; another search in the address replaces it. */
 function Search({ text, onSearch }: { text: string; onSearch: (text: string) => void }): JSX.Element {
   const [typed, setTyped] = useState(text)
   const search = useRef(onSearch)
-  search.current = onSearch // with what has been chosen during the pause
+  search.current = onSearch // includes anything chosen during the pause
   const asked = useRef(text)
   useEffect(() => {
-    if (text !== asked.current) setTyped(text) // else typing may have gone on since
+    if (text !== asked.current) setTyped(text) // otherwise typing may have continued
     asked.current = text
   }, [text])
-  // what is typed starts the pause, nothing else
+  // only typing starts the pause
   useEffect(() => {
     if (typed === text) return
     const timer = setTimeout(() => {
