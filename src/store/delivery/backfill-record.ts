@@ -60,8 +60,8 @@ interface Moves {
   readonly unwatched: readonly LogEntry[]
   /** What the field held before each of them; undefined where everybody may lack what was before. */
   readonly keysBefore: readonly ScopeKey[]
-  /** It has moved since, too: views that this has brought it into have got a snapshot. */
-  readonly isWatchedMove: boolean
+  /** Views that it has come into since have got a snapshot. */
+  readonly hasMovedSince: boolean
 }
 
 /** What is not known of the past may have moved the record. */
@@ -74,7 +74,7 @@ function movesOf({ moves, changes }: FieldHistory, operations: readonly LogEntry
   const moving = indices.flatMap((index) => operations[index] ?? [])
   const unwatched = moving.filter(isPast)
   const keysBefore = indices.slice(0, unwatched.length).map((index) => changes[index]?.before?.key)
-  return { field, unwatched, keysBefore, isWatchedMove: unwatched.length < moving.length }
+  return { field, unwatched, keysBefore, hasMovedSince: unwatched.length < moving.length }
 }
 
 /**
@@ -124,9 +124,9 @@ function closingSnapshot(record: RecordOfLog, moves: Moves, context: AppendConte
   const settled = others.filter((change) => isSettled(change, moves))
   const arrived = moved.map((change) => ({ ...change, before: { key: keyBeforeAll(change, moves) } }))
   const entriesFor = (scopeChanges: ScopeChanges) => snapshotFor(record, scopeChanges, context)
-  if (settled.length === others.length && !moves.isWatchedMove) return entriesFor([...arrived, ...others])
+  if (settled.length === others.length && !moves.hasMovedSince) return entriesFor([...arrived, ...others])
   const unsettled = others.filter((change) => !settled.includes(change))
-  const inserts = moves.isWatchedMove
+  const inserts = moves.hasMovedSince
     ? []
     : [...entriesFor([...arrived, ...others]), ...entriesFor([...arrived, ...settled])]
   const updates = entriesFor([...[...moved, ...unsettled].map(gained), ...settled])
