@@ -4,6 +4,7 @@ import type { FieldValues, JsonValue, Operation, Timestamp } from '../../core/op
 import { computeOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { mergeField } from '../../core/record/field-merge.ts'
+import { atomicOpOf } from '../../core/record/fold-step.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { hasResolver } from '../../core/schema/resolvers.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
@@ -100,7 +101,9 @@ export function authorBrought(change: LosingChange): Operation | null {
     const isGone = after.isDeleted && !before.isDeleted
     return isGone ? author(source, 'delete', timestamp, { data: null, previousData: tracked }) : null
   }
-  const changed = Object.keys(operation.data ?? {}).filter((field) => isChanged(field, before, after))
+  const changed = Object.keys(operation.data ?? {}).filter(
+    (field) => isChanged(field, before, after) && !isComposedBehind(field, operation, after),
+  )
   if (changed.length === 0 && before.isDeleted === after.isDeleted) return null
   const data = pickValues(after.values, changed)
   const held = changed.map((field) => {
@@ -126,6 +129,16 @@ function isMergedTwice(field: string, { before, after, definition }: LosingChang
   const base = before.values[field]
   const merged = mergeField({ kind, resolver, base, local: known, remote: known, isRemoteLater: true })
   return !deepEqual(merged, known.value)
+}
+
+/**
+ * True of an atomic change behind which later ones have composed. Written as a value, it would be too old for who
+ * lacks it, and who has it, as its author, would go on from that value and lose what the later ones had not seen.
+ */
+function isComposedBehind(field: string, operation: Operation, { fieldVersions }: RecordState): boolean {
+  const version = ownValue(fieldVersions, field)
+  if (version === undefined || atomicOpOf(operation, field) === null) return false
+  return compareTimestamps(version.timestamp, operation.timestamp) > 0
 }
 
 /** Also true of a field that was written with the value that it has: what is written later is compared with that clock. */

@@ -13,7 +13,7 @@ import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-
 import { todoSchema } from '../../support/todo-schema.ts'
 
 /** More in nightly runs: PROPERTY_RUNS=100000. */
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 600)
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 200)
 const R1 = recordIdOf('r1')
 const AT = 1_750_000_000_000
 const EVERYTHING: DeviceFilter = { scope: null, queries: [] }
@@ -131,6 +131,79 @@ test.each([
       const whole = (await shownTo(memory, EVERYTHING)) as Row
       for (const filter of FILTERS.filter((candidate) => isShownBy(candidate, record.values))) {
         expectSame(await shownTo(memory, filter), record, whole)
+      }
+    }),
+    { numRuns: RUNS },
+  )
+})
+
+interface Increment {
+  readonly author: string
+  readonly done: boolean | null
+  /** Whether its author has seen each of those with an earlier clock. */
+  readonly seen: readonly boolean[]
+}
+
+const increments = fc
+  .array(
+    fc.record({
+      author: fc.constantFrom('p', 'q', 'r'),
+      done: fc.option(fc.boolean(), { nil: null }),
+      seen: fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }),
+    }),
+    { minLength: 3, maxLength: 8 },
+  )
+  .chain((made) =>
+    fc.tuple(
+      fc.constant(made),
+      fc.shuffledSubarray([...made.keys()], { minLength: made.length, maxLength: made.length }),
+    ),
+  )
+
+/** In the order of their clocks. Each adds another power of two to those that its author has seen. */
+function operationsOf(made: readonly Increment[]): Operation[] {
+  return made.map(({ author, done, seen }, index) => {
+    const known = seen.slice(0, index).reduce((sum, isSeen, bit) => sum + (isSeen ? 2 ** bit : 0), 0)
+    const value = 2 ** index
+    const data = { priority: known + value, ...(done === null ? {} : { done }) }
+    const atomicOps = { priority: { type: 'increment', value } } as const
+    return new OperationAuthor(author).update(R1, data, { atomicOps, ...at(author, 1 + index) })
+  })
+}
+
+/** True for one that names another `done` than the record has, and which no later increment composes behind. */
+async function isTakenAsValue(memory: ServerStore, operation: Operation, later: boolean): Promise<boolean> {
+  const { values } = await recordOf(memory)
+  return operation.data?.done !== undefined && operation.data.done !== values.done && !later
+}
+
+test('devices with filters count no increment twice, and those that are sent all of them, each once', async () => {
+  const all = { scope: null, queries: [doneIs(true), doneIs(false)] }
+  await fc.assert(
+    fc.asyncProperty(increments, async ([made, arrivals]) => {
+      const memory = new MemoryServerStore()
+      await memory.setSchema(todoSchema)
+      await memory.trackScopeField('todos', 'done')
+      const inserted = { title: 't', userId: 'u1', done: false, priority: 0 }
+      await appendAll(memory, [new OperationAuthor('q').insert(R1, inserted, at('q', 0))])
+      const operations = operationsOf(made)
+      let isTaken = false
+      for (const [position, index] of arrivals.entries()) {
+        const operation = operations[index] as Operation
+        await appendAll(memory, [operation])
+        const isBehind = arrivals.slice(0, position).some((other) => other > index)
+        isTaken ||= await isTakenAsValue(memory, operation, isBehind)
+      }
+
+      const { values } = await recordOf(memory)
+      expect(values.priority).toBe(2 ** made.length - 1)
+      const [allShown, shown] = [
+        await shownTo(memory, all),
+        await shownTo(memory, FILTERS[0] as DeviceFilter),
+      ]
+      if (!isTaken) expect(allShown?.values.priority).toBe(values.priority)
+      for (const row of [allShown, values.done === false ? shown : null]) {
+        expect(row?.values.priority ?? 0).toBeLessThanOrEqual(values.priority as number)
       }
     }),
     { numRuns: RUNS },

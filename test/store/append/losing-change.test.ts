@@ -273,6 +273,33 @@ describeEachStore('a change of a field that clients filter by, and which loses',
     expect(row).toMatchObject({ isDeleted: false, values: { priority: 9 } })
   })
 
+  test('leaves an increment behind which others have composed as it is with its author', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    await store.trackScopeField('todos', 'done')
+    const [b, q, r] = [new OperationAuthor('b'), new OperationAuthor('q'), new OperationAuthor('r')]
+    const atomicOps = { priority: { type: 'increment', value: 1 } } as const
+    let nowMs = AT + 20
+    const author = new DeviceDatabase({ nodeId: 'p', now: () => nowMs, schema: todoSchema, schemaVersion: 1 })
+    const insert = q.insert(R1, { title: 't', userId: 'u1', done: false, priority: 0 }, at('q', 0))
+    author.receive(insert)
+    const increment = (node: OperationAuthor, priority: number, time: number): Operation =>
+      node.update(R1, { priority }, { atomicOps, ...at(node.nodeId, time) })
+    await appendAll(store, [
+      insert,
+      q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+      increment(b, 1, 5),
+      increment(q, 1, 40),
+      author.write({ type: 'update', collection: 'todos', recordId: R1, data: { done: true }, atomicOps }),
+      increment(r, 4, 50),
+    ])
+
+    nowMs = AT + 1000
+    receiveAll(author, { scope: null, queries: isNotDone }, await sentTo(store, null, isNotDone))
+
+    expect(await store.findRecord('todos', R1)).toMatchObject({ priority: 4 })
+    expect(author.row('todos', R1)?.values.priority).toBe(4)
+  })
+
   describe('in a field with a resolver', () => {
     const resolvers: readonly (readonly [string, Resolver, number])[] = [
       ['a sum', (local, remote, base) => Number(local) + Number(remote) - Number(base), 109],
