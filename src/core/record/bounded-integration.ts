@@ -17,6 +17,19 @@ export const UNCOUNTED_ITEMS = 400
  */
 const MAX_CLIENTS_OVER_GAP = 2_000
 
+/** To scan a million items takes as long as to merge a list of some 3 MB. */
+const BYTES_PER_SCANNED_ITEM = 3
+
+let loadedBytes = 0
+
+/**
+ * The bytes of all updates so far that were loaded, or were not because it would have taken too long; the items that were
+ * scanned for it count as so many bytes each. The difference of two readings tells what was loaded in between.
+ */
+export function totalLoadedBytes(): number {
+  return loadedBytes
+}
+
 /**
  * Loads a document from updates, in time that grows with their size and not with its square: otherwise a crafted
  * document of 100 kB could take a minute.
@@ -38,6 +51,7 @@ export function loadDocument(
   // are formats for each of their items. One transaction for all updates avoids that.
   document.transact(() => {
     for (const update of updates) {
+      loadedBytes += update.length
       const { structs } = yjs.decodeUpdate(update)
       refuseWideGap(yjs, document, structs)
       itemCount += structs.length
@@ -57,7 +71,9 @@ function withScansCounted(yjs: Yjs, budget: { items: number }, apply: () => void
   const { prototype } = yjs.Item
   const { integrate } = prototype
   prototype.integrate = function (transaction: Transaction, offset: number): void {
-    budget.items -= countScanned(yjs, this, transaction, budget.items)
+    const scanned = countScanned(yjs, this, transaction, budget.items)
+    budget.items -= scanned
+    loadedBytes += scanned * BYTES_PER_SCANNED_ITEM
     if (budget.items < 0) throw new Error('The document takes too long to be integrated.')
     integrate.call(this, transaction, offset)
   }

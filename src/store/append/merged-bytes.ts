@@ -12,7 +12,11 @@ export const MAX_MERGED_BYTES = 2 * 1024 * 1024
 /** A rich text is loaded to be merged, which takes so many times as long as to merge a list of as many bytes. */
 const RICH_TEXT_WEIGHT = 4
 
-/** About the bytes of the fields that an operation did not leave as it wrote them: those that were merged, or appended to. */
+/**
+ * About the bytes of the fields that an operation did not leave as it wrote them: those that were merged, or appended to.
+ * Rich texts may have been loaded in vain, and are then left as they were written: what that takes is told by
+ * `totalLoadedBytes`.
+ */
 export function mergedBytesOf({ data }: Operation, after: RecordState): number {
   if (data === null) return 0
   let bytes = 0

@@ -2,6 +2,7 @@ import { blobRefsOf } from '../../core/blob-ref.ts'
 import { compareTimestamps } from '../../core/clock.ts'
 import { isSnapshot, type Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
+import { totalLoadedBytes } from '../../core/record/bounded-integration.ts'
 import { applyOperation } from '../../core/record/fold.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { type Refusal, refuse } from '../../core/refusal.ts'
@@ -218,10 +219,13 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   if (judged !== null && before !== null) return judged
 
   const collection = context.collection(operation.collection)
+  const loadedBefore = totalLoadedBytes()
   const folded = applyOperation(before, operation, collection)
   const after = folded === 'needs-replay' ? yield* foldHistory(record, operation, collection) : folded
   const isHistory = request.isHistory === true // written as it comes, by who does not look for a rest
-  if (before !== null && !isHistory) overlay.mergedBytes += mergedBytesOf(operation, after)
+  if (before !== null && !isHistory) {
+    overlay.mergedBytes += mergedBytesOf(operation, after) + totalLoadedBytes() - loadedBefore
+  }
   const refusedAfter = refuseOutsideScope(after, request)
   if (refusedAfter !== null) return { status: 'refused', refusal: refusedAfter }
   if (judged !== null) return judged

@@ -7,12 +7,17 @@ import {
   UNCOUNTED_ITEMS,
 } from '../../../src/core/record/bounded-integration.ts'
 import { mergeRichTexts, readRichText, readRichTextBytes } from '../../../src/core/record/richtext.ts'
+import {
+  BASE_CLIENT,
+  conflictingItems,
+  countedDown,
+  STRING,
+  text,
+  uints,
+} from '../../support/crafted-text.ts'
 import '../../support/prepare-rich-text.ts'
 
-const STRING = 4
 const WITH_LEFT_ORIGIN = 128
-const WITH_RIGHT_ORIGIN = 64
-const BASE_CLIENT = 1_000_000
 
 const itemCountOf = (update: Uint8Array): number => Y.decodeUpdate(update).structs.length
 
@@ -96,18 +101,6 @@ test('honest texts are far below the bound', () => {
   }
 })
 
-/** A string of one client, and before each character of it one by another client, which has seen none of the others. */
-function conflictingItems(count: number): Uint8Array {
-  const base = [...uints(1, BASE_CLIENT, 0), STRING, 1, ...text('content'), ...text('b'.repeat(count))]
-  const others = countedDown(count, (client) => [
-    ...uints(1, client, 0),
-    STRING | WITH_RIGHT_ORIGIN,
-    ...uints(BASE_CLIENT, count - client),
-    ...text('a'),
-  ])
-  return Uint8Array.from([...uints(count + 1), ...base, ...others, 0])
-}
-
 /** One character by each of so many clients, behind one that is not there. */
 function itemsOverGap(count: number): Uint8Array {
   const items = countedDown(count, (client) => [
@@ -117,24 +110,6 @@ function itemsOverGap(count: number): Uint8Array {
     ...text('a'),
   ])
   return Uint8Array.from([...uints(count), ...items, 0])
-}
-
-function countedDown(count: number, bytesOf: (client: number) => readonly number[]): number[] {
-  return Array.from({ length: count }, (_, index) => bytesOf(count - index)).flat()
-}
-
-function uints(...values: readonly number[]): number[] {
-  return values.flatMap((value) => {
-    const bytes: number[] = []
-    for (let rest = value; ; rest = Math.floor(rest / 128)) {
-      bytes.push(rest < 128 ? rest : 128 + (rest % 128))
-      if (rest < 128) return bytes
-    }
-  })
-}
-
-function text(value: string): number[] {
-  return [...uints(value.length), ...Buffer.from(value, 'ascii')]
 }
 
 function textBy(clientID: number, content: string): Uint8Array {

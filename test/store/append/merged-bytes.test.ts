@@ -1,12 +1,15 @@
 import { expect, test } from 'vitest'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { mergeArrays } from '../../../src/core/record/add-wins-set.ts'
+import { encodeBytes } from '../../../src/core/record/binary-values.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { Ingest } from '../../../src/sync/ingest/ingest.ts'
+import { conflictingItems } from '../../support/crafted-text.ts'
 import { describeEachStore } from '../../support/each-store.ts'
 import { appendAll, OperationAuthor, requestOf } from '../../support/operation-author.ts'
+import '../../support/prepare-rich-text.ts'
 
 const schema = defineSchema({
   version: 1,
@@ -54,5 +57,21 @@ describeEachStore('changes that are merged with a large value', (openStore) => {
     const results = await store.append(writes.map((operation) => requestOf(operation)))
 
     expect(results).toHaveLength(writes.length)
+  })
+
+  test('are counted, too, where texts are loaded in vain', async () => {
+    const texts = defineSchema({ version: 1, collections: { todos: { fields: { body: t.richtext() } } } })
+    await using store = await openStore({ schema: texts })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [author.insert('r1', { body: 'milk' })])
+    const crafted = conflictingItems(1450)
+    const changes = Array.from({ length: 8 }, () =>
+      author.update('r1', { body: encodeBytes(crafted) }, { previousData: { body: 'bread' } }),
+    )
+
+    const results = await store.append(changes.map((operation) => requestOf(operation)))
+
+    // The first meets a string, and the second the first of those that take too long.
+    expect(results).toHaveLength(2)
   })
 })
