@@ -4,6 +4,7 @@ import { ConfigError } from '../core/errors.ts'
 import { lazyRequire } from '../core/lazy-require.ts'
 import { ownValue } from '../core/own-property.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
+import { displayPath } from './display-path.ts'
 import { addToEnvironment, readDotenv } from './dotenv.ts'
 import { loadExport } from './load-module.ts'
 import { readNamedText, readTextIfThere } from './read-text.ts'
@@ -34,37 +35,39 @@ const CONFIG_PLACES = [
 export async function findConfig(cwd: string): Promise<FoundConfig | null> {
   for (let folder = cwd; ; folder = dirname(folder)) {
     for (const place of CONFIG_PLACES) {
-      const found = await findIn(join(folder, place))
+      const found = await findIn(join(folder, place), cwd)
       if (found !== null) return found
     }
     if (folder === dirname(folder)) return null
   }
 }
 
-async function findIn(file: string): Promise<FoundConfig | null> {
+async function findIn(file: string, cwd: string): Promise<FoundConfig | null> {
   if (basename(file) !== 'package.json') {
     const text = readTextIfThere(file)
-    return text === null ? null : parseConfig(file, text)
+    return text === null ? null : parseConfig(file, text, cwd)
   }
   // Most package.json files belong to other programs, in any encoding; one with our key is read like any
   // configuration.
   const text = readTextIfThere(file, 'any')
-  const found = text === null ? null : await parseConfig(file, text)
-  return found === null ? null : readConfig(file)
+  const found = text === null ? null : await parseConfig(file, text, cwd)
+  return found === null ? null : readConfig(file, cwd)
 }
 
 /**
  * Reads the configuration in a file. A script sees the variables of a `.env` beside it as part of the environment.
  *
+ * @param cwd the folder from which messages name the file
  * @throws ConfigError `CONFIG_NOT_FOUND`; `CONFIG_INVALID`, also for a file without a configuration: one that was
  *   emptied, or whose export was forgotten, would start an open server
  */
-export async function readConfig(file: string): Promise<FoundConfig> {
-  const found = await parseConfig(file, readNamedText(file))
+export async function readConfig(file: string, cwd: string): Promise<FoundConfig> {
+  const found = await parseConfig(file, readNamedText(file), cwd)
   if (found !== null) return found
-  throw new ConfigError('CONFIG_INVALID', `${basename(file)} has no key "kora".`)
+  throw new ConfigError('CONFIG_INVALID', `${displayPath(file, cwd)} has no key "kora".`)
 }
 
+ * @param cwd the folder from which messages name the file
 /** @returns null for a package.json without our key */
 async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
   const isScript = isScriptFile(file)
@@ -76,7 +79,9 @@ async function parseConfig(file: string, text: string): Promise<FoundConfig | nu
     if (basename(file) === 'package.json') return null
     throw new Error('is empty. Write {} for a configuration that changes nothing, or remove the file')
   } catch (error) {
-    throw new ConfigError('CONFIG_INVALID', `${basename(file)} ${messageOf(error)}`, { cause: error })
+    throw new ConfigError('CONFIG_INVALID', `${displayPath(file, cwd)} ${messageOf(error)}`, {
+      cause: error,
+    })
   }
 }
 
@@ -130,9 +135,14 @@ function parseJson(text: string): unknown {
   } catch (error) {
     const offset = /position (\d+)/.exec(String(error))?.[1]
     const at = offset === undefined ? '' : ` (${describeOffset(text, Number(offset))})`
-    throw new Error(`is not valid JSON${at}`)
+    const reason = JSON_REASON.exec(messageOf(error))?.[0]
+    const why = reason === undefined ? '' : `: ${reason.charAt(0).toLowerCase()}${reason.slice(1)}`
+    throw new Error(`is not valid JSON${why}${at}`)
   }
 }
+
+/** What the parser expected, before it quotes what it has found. */
+const JSON_REASON = /^(?:Unexpected token|[^"]+?(?= in JSON at| at position|$))/
 
 function parseYaml(text: string): unknown {
   try {

@@ -99,7 +99,7 @@ function findUnused(
 
 async function openConfig(cwd: string, configFile: string | undefined): Promise<FoundConfig | null> {
   if (configFile === undefined) return findConfig(cwd)
-  return readConfig(resolve(cwd, configFile))
+  return readConfig(resolve(cwd, configFile), cwd)
 }
 
 interface ServerPart {

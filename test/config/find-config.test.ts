@@ -134,7 +134,20 @@ describe('the search', () => {
 
 describe('a file that cannot be read stops the search, and shows none of its content', () => {
   const rows: readonly [name: string, content: string, message: string][] = [
-    ['kora.config.json', '{\n  "auth": { "secret": "canary" "x": 1 }\n}', 'is not valid JSON (line 2:32)'],
+    [
+      'kora.config.json',
+      '{\n  "auth": { "secret": "canary" "x": 1 }\n}',
+      `is not valid JSON: expected ',' or '}' after property value (line 2:32)`,
+    ],
+    ['kora.config.json', '{ "secret": canary }', 'is not valid JSON: unexpected token'],
+    ['kora.config.json', 'canary', 'is not valid JSON: unexpected token'],
+    ['kora.config.json', 'undefined', 'is not valid JSON'],
+    [
+      'kora.config.json',
+      '{ "secret": "canary"',
+      `is not valid JSON: expected ',' or '}' after property value (line 1:21)`,
+    ],
+    ['kora.config.json', '{ "secret":', 'is not valid JSON: unexpected end of JSON input'],
     [
       'kora.config.yaml',
       'auth:\n  secret: "canary\nport: 1',
@@ -171,7 +184,11 @@ describe('a file that cannot be read stops the search, and shows none of its con
       "import fs from 'node:fs'\nexport default fs.readFileSync('/nowhere')",
       "cannot be loaded: ENOENT: no such file or directory, open '/nowhere' (line 2)",
     ],
-    ['package.json', '{ "name": "app", }', 'is not valid JSON (line 1:18)'],
+    [
+      'package.json',
+      '{ "name": "app", }',
+      'is not valid JSON: expected double-quoted property name (line 1:18)',
+    ],
     ['kora.config.ts', "export const config = { auth: { mode: 'jwt' } }", EXPORTS_NOTHING],
     ['kora.config.ts', "import { defineConfig } from 'kora-server'\ndefineConfig({})", EXPORTS_NOTHING],
     ['kora.config.mjs', 'export default undefined', EXPORTS_NOTHING],
@@ -209,6 +226,15 @@ describe('a file that cannot be read stops the search, and shows none of its con
     expect(await messageOf(loadConfig({ cwd: folder.path, configFile: name }))).toBe(
       `CONFIG_INVALID: ${name} ${message}`,
     )
+  })
+
+  test('a file in another folder is named with it', async () => {
+    using folder = new ConfigFolder({ 'etc/server.yaml': 'port: [', 'etc/package.json': '{}' })
+    const messageWith = (configFile: string) => messageOf(loadConfig({ cwd: folder.path, configFile }))
+    expect(await messageWith('etc/server.yaml')).toMatch(
+      /^CONFIG_INVALID: etc\/server\.yaml is not valid YAML/,
+    )
+    expect(await messageWith('etc/package.json')).toBe('CONFIG_INVALID: etc/package.json has no key "kora".')
   })
 
   test('nor is a script that exports none taken for an empty one when it is named', async () => {
