@@ -302,12 +302,12 @@ export const LOG_EVENTS = {
   tokenRefused: {
     level: 'info',
     message: 'token refused',
-    fields: ['sessionId', 'reason', 'detail'],
+    fields: ['sessionId', 'remoteAddress', 'reason', 'detail'],
   },
   authCallbackFailed: {
     level: 'error',
     message: "the application's authentication code failed",
-    fields: ['sessionId', 'callback', 'err', 'problem'],
+    fields: ['sessionId', 'remoteAddress', 'callback', 'err', 'problem'],
     advice:
       'Mend the function that `callback` names. Whoever it was asked for was not let in, and comes back.',
   },

@@ -34,7 +34,12 @@ export async function answerHandshake(
   const span = startSpan('kora.handshake')
   let result: HandshakeResult
   try {
-    result = await acceptHandshake(message, context, childLogger(context.logger, { sessionId: session.id }))
+    const { id: sessionId, remoteAddress } = session
+    result = await acceptHandshake(
+      message,
+      context,
+      childLogger(context.logger, { sessionId, remoteAddress }),
+    )
   } catch (error) {
     endSpan(span, error)
     throw error

@@ -3,7 +3,7 @@ import { MixedAuthProvider } from '../../../src/auth/mixed-auth-provider.ts'
 import type { AuthContext, AuthProvider } from '../../../src/auth/provider.ts'
 import { TokenAuthProvider } from '../../../src/auth/token-auth-provider.ts'
 import { StoreError } from '../../../src/core/errors.ts'
-import { silentLogger } from '../../../src/core/logger.ts'
+import { type LogFields, silentLogger } from '../../../src/core/logger.ts'
 import type { Operation } from '../../../src/core/operation.ts'
 import { computeOperationId } from '../../../src/core/operation-id.ts'
 import { t } from '../../../src/core/schema/builders.ts'
@@ -223,6 +223,23 @@ describe('nothing is processed before authentication', () => {
     expect(stranger.sent).toMatchObject([{ type: 'error', code: 'AUTH_FAILED', retriable: false }])
     expect(stranger.closed).toMatchObject({ code: 1000 })
     expect(await store.getOperationCount()).toBe(0)
+  })
+
+  test('the line that says why a token is refused says where it came from', async () => {
+    const lines: LogFields[] = []
+    const info = (fields: LogFields, message: string) => {
+      if (message === 'token refused') lines.push(fields)
+    }
+    const { child: _, ...logger } = { ...silentLogger, info }
+    const { server } = openServer({ auth: { authenticate: async () => null }, logger })
+    const client = Object.assign(new MemoryTransport(), { remoteAddress: '10.0.0.1' })
+    server.handleConnection(client)
+    client.receive(handshake())
+    await settle()
+
+    expect(lines).toEqual([
+      expect.objectContaining({ remoteAddress: '10.0.0.1', reason: 'REFUSED_BY_PROVIDER' }),
+    ])
   })
 
   test('a second handshake ends the connection', async () => {
