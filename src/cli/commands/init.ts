@@ -7,6 +7,7 @@ import { packageFile } from '../../core/package-files.ts'
 import { isDiskFailure, writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
+import type { Terminal } from '../terminal.ts'
 import { isFolder, isThere, writeFiles } from '../write-files.ts'
 
 interface InitFlags {
@@ -44,7 +45,7 @@ async function init(
   { force = false, config }: InitFlags,
   { terminal }: CommandContext,
 ): Promise<void> {
-  const { cwd } = terminal
+  const { cwd, env } = terminal
   const target = resolve(cwd, directory)
   const { folder, files } = filesOf(target, config)
   const paths = files.map(({ name }) => join(folder, name))
@@ -57,7 +58,7 @@ async function init(
     throw toInitError(error, folder)
   }
   const cd = target === resolve(cwd) ? '' : `\n  cd ${directory}`
-  await terminal.stderr.write(`Wrote ${written}.\n\nNext:${cd}\n${nextSteps(config)}`)
+  await terminal.stderr.write(`Wrote ${written}.\n\nNext:${cd}\n${nextSteps(commandName(env), config)}`)
 }
 
 interface InitFile {
@@ -96,9 +97,14 @@ function filesOf(
   }
 }
 
-function nextSteps(config: string | undefined): string {
+/** How this program was called: installed beside an app, a shell does not find it without `npx`. */
+function commandName({ npm_command: npmCommand }: Terminal['env']): string {
+  return npmCommand === 'exec' ? 'npx kora-server' : 'kora-server'
+}
+
+function nextSteps(name: string, config: string | undefined): string {
   const flag = config === undefined ? '' : ` --config ${config}`
-  const commands = [`kora-server check${flag}`, `kora-server start${flag}`, `kora-server query …${flag}`]
+  const commands = [`${name} check${flag}`, `${name} start${flag}`, `${name} query …${flag}`]
   const width = Math.max(...commands.map(({ length }) => length))
   const [check = '', start = '', query = ''] = commands.map((command) => command.padEnd(width))
   return `  1. Put the collections of your app into schema.ts.

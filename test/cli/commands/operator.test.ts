@@ -57,6 +57,15 @@ describe('init', () => {
     expect(readFileSync(workspace.path('schema.ts'), 'utf8')).toContain('defineSchema')
   })
 
+  test('names the commands that come next as it was called itself', async () => {
+    using workspace = new Workspace()
+
+    const { stderr } = await workspace.run(['init'], { env: { npm_command: 'exec' } })
+
+    expect(stderr).toMatch(/^ {2}2\. npx kora-server check {4}/m)
+    expect(stderr).toMatch(/^ {2}3\. npx kora-server start /m)
+  })
+
   test('writes the configuration under another name, which check reads', async () => {
     using workspace = new Workspace()
 
