@@ -101,6 +101,9 @@ function parseObject(text: string): HttpAnswer['body'] {
   }
 }
 
+/** What `askHttp` says where nothing listens at the address. */
+export const CONNECTION_REFUSED = 'the connection was refused. Is it running?'
+
 /** Errors of verification for a certificate that is neither the trusted one nor issued by it. */
 const OTHER_CERTIFICATE: ReadonlySet<string | undefined> = new Set([
   'CERT_SIGNATURE_FAILURE',
@@ -115,7 +118,7 @@ const OTHER_CERTIFICATE: ReadonlySet<string | undefined> = new Set([
 function describeFailure(error: unknown, { certFile }: ServerAddress): string {
   if (!(error instanceof Error)) return String(error)
   const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'ECONNREFUSED') return 'the connection was refused. Is it running?'
+  if (code === 'ECONNREFUSED') return CONNECTION_REFUSED
   if (certFile !== null && OTHER_CERTIFICATE.has(code))
     return `its certificate is not the one in ${certFile}.`
   return `${message || code}.`

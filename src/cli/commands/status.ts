@@ -43,8 +43,13 @@ async function runStatus(flags: StatusFlags, { terminal, setExitCode }: CommandC
   const { servers, token } = await findServer(flags, terminal)
   const answer = await askStatus({ servers, token, asksOnlyReady: flags.ready === true })
   if (!answer.isHealthy) setExitCode(EXIT_FAILED)
-  await print(answer, flags, terminal)
+  const notes =
+    answer.isListening || flags.url !== undefined ? answer.notes : [...answer.notes, MAY_BE_ELSEWHERE]
+  await print({ ...answer, notes }, flags, terminal)
 }
+
+const MAY_BE_ELSEWHERE =
+  'A server that listens elsewhere is named with --url, as in --url http://localhost:8080.'
 
 /** Finds the server to ask. With its URL and token, no configuration is needed. */
 async function findServer(

@@ -1,5 +1,5 @@
 import { OPERATIONS_PREFIX } from '../../http/own-paths.ts'
-import { askHttp, type HttpAnswer } from '../ask-http.ts'
+import { askHttp, CONNECTION_REFUSED, type HttpAnswer } from '../ask-http.ts'
 import type { ServerAddress } from '../server-address.ts'
 
 const TIMEOUT_MS = 10_000
@@ -14,6 +14,8 @@ export interface ServerQuestion {
 export interface ServerAnswer {
   /** False when nothing, or another program, answered. */
   readonly isReached: boolean
+  /** False when nothing listens at the address. */
+  readonly isListening: boolean
   readonly isHealthy: boolean
   /** Why it is not healthy. */
   readonly problem: string | null
@@ -36,9 +38,16 @@ export async function askStatus(question: ServerQuestion): Promise<ServerAnswer>
   if (status.code === 200) return fromStatus(servers.operations, status.body)
   const ready = await askReady(servers.health)
   if (!ready.isReached) return ready
-  const error = status.body.error
-  const reason = typeof error === 'string' ? error : `It answered ${status.code}.`
+  const reason = whyNotGiven(status, token)
   return { ...ready, notes: [`Only health is shown, the status was not given: ${reason}`] }
+}
+
+/** What the server says; it does not know where the token came from that it refuses. */
+function whyNotGiven({ code, body }: HttpAnswer, token: string | null): string {
+  const reason = typeof body.error === 'string' ? body.error : `It answered ${code}.`
+  return code === 401 && token !== null
+    ? `${reason} Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.`
+    : reason
 }
 
 async function askReady(server: ServerAddress): Promise<ServerAnswer> {
@@ -48,6 +57,7 @@ async function askReady(server: ServerAddress): Promise<ServerAnswer> {
   if (isHealthy && ready.body.status !== 'ready') return somethingElse(server, '/ready')
   return {
     isReached: true,
+    isListening: true,
     isHealthy,
     problem: isHealthy ? null : `Not ready: ${reasonOf(ready)}`,
     details: ready.body,
@@ -61,6 +71,7 @@ function fromStatus(server: ServerAddress, details: ServerAnswer['details']): Se
   const reason = typeof details.reason === 'string' ? details.reason : 'it does not say why.'
   return {
     isReached: true,
+    isListening: true,
     isHealthy,
     problem: isHealthy ? null : `Not ready: ${reason}`,
     details,
@@ -81,7 +92,8 @@ function reasonOf({ code, body }: HttpAnswer): string {
 }
 
 function unreached({ url }: ServerAddress, reason: string): ServerAnswer {
-  return notThere(`No server answers at ${url.origin}: ${reason}`)
+  const answer = notThere(`No server answers at ${url.origin}: ${reason}`)
+  return { ...answer, isListening: reason !== CONNECTION_REFUSED }
 }
 
 /** The answer where another program listens: one that serves a page at every path answers 200 to anything. */
@@ -94,6 +106,7 @@ function somethingElse({ url }: ServerAddress, path: string): ServerAnswer {
 function notThere(problem: string): ServerAnswer {
   return {
     isReached: false,
+    isListening: true,
     isHealthy: false,
     problem,
     details: { ready: false, reason: problem },

@@ -22,6 +22,20 @@ test('an empty --token, as a variable that is not set makes one, counts as none'
   }
 })
 
+test('where no server is, it is said how to name one that listens elsewhere', async () => {
+  const { workspace, url } = await workspaceWith({})
+  using _ = workspace
+
+  const configured = await workspace.run(['status', '--ready'])
+  const named = await workspace.run(['status', '--ready', '--url', url])
+
+  expect(configured).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('--url http://localhost:8080'),
+  })
+  expect(named).toMatchObject({ code: 1, stderr: expect.not.stringContaining('--url') })
+})
+
 test('a token with spaces between its words opens the server, and only as a whole', async () => {
   const adminToken = 'correct horse  battery'
   const { workspace, url } = await workspaceWith({ admin: { adminToken } })
@@ -37,5 +51,8 @@ test('a token with spaces between its words opens the server, and only as a whol
     expect(stderr).toBe('')
   }
   expect(cut.stdout).not.toContain('total operations')
-  expect(cut.stderr).not.toBe('')
+  expect(cut.stderr).toBe(
+    'Only health is shown, the status was not given: The token is not the one of this endpoint. Give the admin token ' +
+      'of the server with --token, or in KORA_ADMIN_TOKEN.\n',
+  )
 })

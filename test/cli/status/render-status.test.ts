@@ -5,7 +5,10 @@ import type { Terminal } from '../../../src/cli/terminal.ts'
 const terminal = { stdout: { isTerminal: false, columns: 80 }, env: {} } as unknown as Terminal
 
 function render(details: { readonly [name: string]: unknown }): string {
-  return renderStatus({ isReached: true, isHealthy: true, problem: null, details, notes: [] }, terminal)
+  return renderStatus(
+    { isReached: true, isListening: true, isHealthy: true, problem: null, details, notes: [] },
+    terminal,
+  )
 }
 
 test('lists the servers that share the database, and marks the one that was asked', () => {
