@@ -41,8 +41,9 @@ function withSecrets(environment: Node): { readonly [name: string]: string } {
   return { KORA_AUTH_SECRET, ...Object.fromEntries(values) }
 }
 
+const configFile = fileURLToPath(new URL('../../config/kora.config.ts', import.meta.url))
+
 describe('config/kora.config.ts', () => {
-  const configFile = fileURLToPath(new URL('../../config/kora.config.ts', import.meta.url))
   const [compose] = documentsOf('compose.yaml')
   const [sqliteCompose] = documentsOf('compose.sqlite.yaml')
   const environments: readonly [name: string, env: { readonly [name: string]: string }, driver: string][] = [
@@ -224,6 +225,14 @@ describe('config/compose.yaml', () => {
     expect(Object.keys(at(compose, 'volumes'))).toEqual(['postgres'])
     expect(at(compose, 'services', 'proxy', 'configs', 0, 'source')).toBe('nginx')
     expect(at(compose, 'configs', 'nginx', 'content')).toContain('proxy_set_header Upgrade $$http_upgrade')
+  })
+
+  test('opens the dashboard that it has a location for, once a token is set', async () => {
+    const env = withSecrets(at(server, 'environment'))
+    const { values } = await loadConfig({ cwd: '/', configFile, env })
+
+    expect(env).toHaveProperty('KORA_ADMIN_TOKEN')
+    expect(values.admin.adminToken).toBe(env.KORA_ADMIN_TOKEN)
   })
 
   test('leaves a dashboard with the server that it began with', () => {
