@@ -5,9 +5,15 @@ import { type Device, openDevice } from '../test/support/device.ts'
 
 /**
  * A phone and a laptop on the running server: they sync, lose each other, write over each other,
- * and agree again. Start the server first (`npm start`), then `npm run demo [url]`.
+ * and agree again. Start the server first (`npm start`), then `npm run demo [url]`, or set KORA_URL.
  */
 const url = process.argv[2] ?? process.env.KORA_URL ?? 'ws://localhost:4567/'
+const REFUSED =
+  `The server at ${url} does not let the demo in, whose devices have no tokens. ` +
+  'Start one that asks for none, without KORA_AUTH_SECRET.'
+const ABSENT =
+  `No sync server answers at ${url}. Start one in another terminal: npm start. ` +
+  'One that listens elsewhere is named with its URL: npm run demo ws://localhost:8080'
 const PAUSE_MS = process.stdout.isTTY ? 1_200 : 0 // time to read
 
 const { phone, laptop } = await connectBoth()
@@ -77,9 +83,19 @@ async function connectBoth(): Promise<{ phone: Device; laptop: Device }> {
     console.log(`\n${colours.bold('Two devices are connected')} to ${url}`)
     return { phone, laptop }
   } catch (error) {
-    console.error(`No sync server lets the demo in at ${url}. Start one in another terminal: npm start`)
+    console.error((await answers()) ? REFUSED : ABSENT)
     if (process.env.KORA_LOG_LEVEL === 'debug') console.error(error)
     process.exit(1)
+  }
+}
+
+/** Whether a server is there, even if it lets nobody in. */
+async function answers(): Promise<boolean> {
+  try {
+    const health = new URL('/health', url.replace(/^ws/, 'http'))
+    return (await fetch(health, { signal: AbortSignal.timeout(5_000) })).ok
+  } catch {
+    return false
   }
 }
 

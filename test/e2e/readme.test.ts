@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { runCli, startDaemon } from '../support/daemon.ts'
+import { freePort } from '../support/free-port.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -25,6 +26,19 @@ test('after the demo, the query of the README prints what the README says', asyn
   expect(demo.stderr).toBe('')
   expect(demo.stdout).toContain('npx kora-server query todos')
   expect(columns(query.stdout)).toEqual(columns(expected.join('\n')))
+})
+
+test('the demo tells a server that asks for tokens from none', async () => {
+  const auth = { KORA_AUTH_SECRET: 'a secret of at least thirty-two characters' }
+  await using daemon = await startDaemon({
+    args: ['--config', join(ROOT, 'config/kora.config.ts'), '--db', 'demo.db'],
+    env: auth,
+  })
+  const demo = (url: string) =>
+    spawnSync(process.execPath, ['--import', 'tsx', 'demo/main.ts', url], { cwd: ROOT, encoding: 'utf8' })
+
+  expect(demo(daemon.url).stderr).toContain('does not let the demo in, whose devices have no tokens')
+  expect(demo(`ws://127.0.0.1:${await freePort()}`).stderr).toContain('npm run demo ws://localhost:8080')
 })
 
 function consoleBlock(start: string): string[] {
