@@ -18,7 +18,7 @@ const MAX_JWKS_BYTES = 262_144 // real key sets have a few KB
 
 /** Why keys may not be fetched from this URL; null when they may. */
 export function jwksUrlProblem(text: string): string | null {
-  if (!URL.canParse(text)) return 'is no URL'
+  if (!URL.canParse(text)) return 'is not a URL'
   const url = new URL(text)
   if (url.username !== '' || url.password !== '') return 'must not hold a user name or password'
   if (url.protocol === 'https:') return null

@@ -77,7 +77,7 @@ function readUserId(claims: Claims, name: string): string | TokenRefusal {
   if (name !== 'sub' && Number.isSafeInteger(value)) return String(value)
   return value === undefined
     ? refuseToken('CLAIM_MISSING', `The claim ${name} is missing.`)
-    : refuseToken('CLAIM_INVALID', `The claim ${name} is no user id: text that is not empty is needed.`)
+    : refuseToken('CLAIM_INVALID', `The claim ${name} is not a user id, which is text that is not empty.`)
 }
 
 const LAST_INSTANT_MS = 8_640_000_000_000_000 // what a Date can hold

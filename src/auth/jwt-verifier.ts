@@ -63,7 +63,7 @@ export class JwtVerifier implements TokenVerifier {
     const { exp } = claims
     // JSON.parse reads 1e999 as Infinity, which would make a token that never expires.
     if (exp === undefined || !Number.isFinite(exp))
-      return refuseToken('CLAIM_INVALID', 'The claim exp is no time.')
+      return refuseToken('CLAIM_INVALID', 'The claim exp is not a time.')
     const { clockToleranceMs, runtime } = this.#options
     return { isAccepted: true, claims, endsAt: endOfToken(exp, clockToleranceMs, runtime.now()) }
   }
@@ -97,7 +97,7 @@ function parseHeader(token: string): TokenHeader | TokenRefusal {
     const { alg, kid } = decodeProtectedHeader(token)
     if (typeof alg !== 'string') return refuseToken('TOKEN_MALFORMED', 'The header of the token has no alg.')
     if (kid !== undefined && typeof kid !== 'string') {
-      return refuseToken('TOKEN_MALFORMED', 'The kid in the header of the token is no text.')
+      return refuseToken('TOKEN_MALFORMED', 'The kid in the header of the token is not text.')
     }
     return { alg, kid }
   } catch {

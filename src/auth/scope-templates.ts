@@ -123,7 +123,7 @@ function templateValueProblem(value: unknown, allowsClaims: boolean): string | n
     return allowsClaims ? null : `"${value}" names a claim, but these clients have no token`
   }
   return value.startsWith('$') || value.includes(CLAIM_PREFIX)
-    ? `"${value}" is no claim reference; write '$claims.name' and nothing around it`
+    ? `"${value}" is not a claim reference; write '$claims.name' and nothing around it`
     : null
 }
 

@@ -8,7 +8,7 @@ import type { Claims } from './scope-templates.ts'
 export const TOKEN_REFUSALS = {
   TOKEN_MISSING: 'The client sent no token.',
   TOKEN_TOO_LONG: 'The token is longer than 8,192 characters.',
-  TOKEN_MALFORMED: 'The token is no signed JWT in compact form.',
+  TOKEN_MALFORMED: 'The token is not a signed JWT in compact form.',
   HEADER_UNSUPPORTED: 'The header of the token asks for something that is not supported.',
   ALGORITHM_NOT_ALLOWED: 'No configured key may be used with the algorithm of the token.',
   KEY_UNKNOWN: 'No configured key has the kid of the token.',

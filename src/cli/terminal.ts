@@ -66,7 +66,7 @@ async function writeToStdout(data: string | Uint8Array): Promise<void> {
     const { code } = error as NodeJS.ErrnoException
     throw new KoraServerError(
       'OUTPUT_NOT_WRITTEN',
-      `The output is not whole: stdout cannot be written (${code}).`,
+      `The output is incomplete: stdout cannot be written (${code}).`,
       { cause: error },
     )
   }

@@ -241,7 +241,7 @@ export function proxies(): OptionType {
     inspect: (value) =>
       entriesOf(value).flatMap((range, index) => {
         if (typeof range === 'string' && isAddressRange(range)) return []
-        const problem = `${describeValue(range)} is no address or CIDR range, such as '10.0.0.0/8'`
+        const problem = `${describeValue(range)} is not an address or CIDR range, such as '10.0.0.0/8'`
         return [{ path: '', message: `entry ${index + 1}, ${problem}` }]
       }),
     json: { type: 'array', items: { type: 'string' } },

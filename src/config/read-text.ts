@@ -47,7 +47,7 @@ function readText(file: string, encoding: 'utf8' | 'any'): string {
   // would be lost.
   const isReadable = !UTF_16.test(content.toString('latin1', 0, 2)) && !content.includes(0)
   if (!isReadable || (encoding === 'utf8' && !isUtf8(content))) {
-    throw new ConfigError('CONFIG_INVALID', `${file} is no text in UTF-8. Save it as that.`)
+    throw new ConfigError('CONFIG_INVALID', `${file} is not text in UTF-8. Save it in that encoding.`)
   }
   return content.toString('utf8').replace(/^\uFEFF/, '')
 }

@@ -161,7 +161,7 @@ export const LOG_EVENTS = {
   },
   observerFailed: {
     level: 'error',
-    message: 'who watches the commits threw an error; the sessions were served',
+    message: 'a commit observer threw an error; the sessions were served',
     fields: ['err'],
     advice: 'Report `err`. The dashboard may lack operations; no client does.',
   },
@@ -192,7 +192,7 @@ export const LOG_EVENTS = {
   },
   transportThrew: {
     level: 'warn',
-    message: 'a transport of the application has thrown; its session ended',
+    message: "the application's transport threw an error; its session ended",
     fields: ['sessionId', 'err'],
     advice:
       '`err` names the method. Where the socket was gone, the transport is to say so by `isConnected()` and `onClose`.',
@@ -270,7 +270,7 @@ export const LOG_EVENTS = {
   },
   exportFailed: {
     level: 'error',
-    message: 'an export failed; what was sent of it is no backup',
+    message: 'an export failed; what was sent of it is not a backup',
     fields: ['err'],
     advice: '`err` says why. Export again.',
   },

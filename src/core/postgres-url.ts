@@ -8,7 +8,9 @@ export function postgresUrlProblem(text: string): string | null {
   if (hasSeveralHosts(text)) return 'names several hosts, which is not supported; name one'
   const url = parsePostgresUrl(text)
   if (url === null) return 'does not parse; in a user name or password, write / ? # @ as %2F %3F %23 %40'
-  return isDecodable(url) ? null : 'holds a % before what is no text of UTF-8; write the % itself as %25'
+  return isDecodable(url)
+    ? null
+    : 'holds a % that does not start an escape of UTF-8 text; write the % itself as %25'
 }
 
 /** Removes the credentials from a database URL; `***` for one that does not parse. */

@@ -25,7 +25,7 @@ export function writeProblemOf(error: unknown): string | null {
     case 'ENOSPC':
       return 'is on a disk that is full. Free some space.'
     case 'EDQUOT':
-      return 'is on a disk of which this user has used up all that it may. Free some space.'
+      return 'is on a disk whose quota for this user is used up. Free some space.'
     case 'EIO':
       return 'is on a disk that reports an error. See the log of the system.'
     default:

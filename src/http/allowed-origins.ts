@@ -27,5 +27,5 @@ export function unsentOriginProblem(given: unknown): string | null {
 }
 
 function noOrigin(given: unknown): string {
-  return `${describeValue(given)} is no origin, such as 'https://app.example.com'`
+  return `${describeValue(given)} is not an origin, such as 'https://app.example.com'`
 }

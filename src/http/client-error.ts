@@ -8,7 +8,7 @@ export function answerClientError(error: Error & { readonly code?: string }, soc
   // Node checks each request only once, so a long upload is not reported again before the next request.
   if (code === TIMEOUT && isLongUpload(socket)) return
   if (code === 'ECONNRESET' || socket.destroyed) return
-  const { status, message } = ANSWERS[code] ?? { status: 400, message: 'This is no valid HTTP.' }
+  const { status, message } = ANSWERS[code] ?? { status: 400, message: 'This is not a valid HTTP request.' }
   const body = JSON.stringify({ error: message })
   const headers = `connection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
   if (socket.writable) socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers}\r\n\r\n${body}`)

@@ -368,7 +368,7 @@ test.each([
   ['http://169.254.169.254/', 'must start with https:// (http:// only for a loopback address)'],
   ['file:///etc/passwd', 'must start with https:// (http:// only for a loopback address)'],
   ['https://user:password@auth.example.com/', 'must not hold a user name or password'],
-  ['jwks.json', 'is no URL'],
+  ['jwks.json', 'is not a URL'],
 ])('%s: %s', (text, problem) => {
   expect(jwksUrlProblem(text)).toBe(problem)
 })

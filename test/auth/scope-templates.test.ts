@@ -141,15 +141,15 @@ test('every mistake in a template is found', () => {
     },
     {
       path: 'a.typo',
-      message: `"$claim.sub" is no claim reference; write '$claims.name' and nothing around it`,
+      message: `"$claim.sub" is not a claim reference; write '$claims.name' and nothing around it`,
     },
     {
       path: 'a.inside',
-      message: `"org-$claims.org" is no claim reference; write '$claims.name' and nothing around it`,
+      message: `"org-$claims.org" is not a claim reference; write '$claims.name' and nothing around it`,
     },
     {
       path: 'a.empty',
-      message: `"$claims." is no claim reference; write '$claims.name' and nothing around it`,
+      message: `"$claims." is not a claim reference; write '$claims.name' and nothing around it`,
     },
   ])
   expect(findTemplateProblems({ a: { b: '$claims.sub' } }, { allowsClaims: false })).toEqual([

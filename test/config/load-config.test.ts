@@ -227,8 +227,8 @@ describe('every problem is listed at once, with its path', () => {
       },
       [
         `http.allowedOrigins: entry 2, "https://app.example.com/" is never sent by a browser: write 'https://app.example.com'`,
-        `http.allowedOrigins: entry 3, "null" is no origin, such as 'https://app.example.com'`,
-        `http.allowedOrigins: entry 4, "app://x" is no origin, such as 'https://app.example.com'`,
+        `http.allowedOrigins: entry 3, "null" is not an origin, such as 'https://app.example.com'`,
+        `http.allowedOrigins: entry 4, "app://x" is not an origin, such as 'https://app.example.com'`,
         `http.allowedOrigins: entry 5, "http://A.b:80" is never sent by a browser: write 'http://a.b'`,
       ],
     ],
@@ -255,9 +255,9 @@ describe('every problem is listed at once, with its path', () => {
     [
       { http: { trustProxy: ['10.0.0.0/33', '::1', 'foo', 7] } },
       [
-        `http.trustProxy: entry 1, "10.0.0.0/33" is no address or CIDR range, such as '10.0.0.0/8'`,
-        `http.trustProxy: entry 3, "foo" is no address or CIDR range, such as '10.0.0.0/8'`,
-        `http.trustProxy: entry 4, 7 is no address or CIDR range, such as '10.0.0.0/8'`,
+        `http.trustProxy: entry 1, "10.0.0.0/33" is not an address or CIDR range, such as '10.0.0.0/8'`,
+        `http.trustProxy: entry 3, "foo" is not an address or CIDR range, such as '10.0.0.0/8'`,
+        `http.trustProxy: entry 4, 7 is not an address or CIDR range, such as '10.0.0.0/8'`,
       ],
     ],
     [
@@ -447,7 +447,7 @@ describe('auth that cannot work is a problem', () => {
     [
       { mode: 'kora', secret: SECRET, scopes: { todos: { userId: '$sub', tags: ['a'] }, news: true } },
       [
-        'auth.scopes.todos.userId: "$sub" is no claim reference; write \'$claims.name\' and nothing around it',
+        'auth.scopes.todos.userId: "$sub" is not a claim reference; write \'$claims.name\' and nothing around it',
         'auth.scopes.todos.tags: expected text, a number, true, false or null; a scope matches one exact value',
         'auth.scopes.news: expected an object of fields; {} shows the whole collection',
       ],
@@ -658,7 +658,7 @@ describe('flag, environment, .env, file, default: the first that is there wins',
   test('a variable with a list names what is wrong in it', async () => {
     const [problem] = await problemsOf({}, { env: { KORA_TRUST_PROXY: '10.0.0.0/8,10.0.0.0/33' } })
     expect(problem).toMatch(
-      /^http.trustProxy \(KORA_TRUST_PROXY\): entry 2, "10.0.0.0\/33" is no address or CIDR range, /,
+      /^http.trustProxy \(KORA_TRUST_PROXY\): entry 2, "10.0.0.0\/33" is not an address or CIDR range, /,
     )
   })
 

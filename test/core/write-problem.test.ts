@@ -10,7 +10,7 @@ test.each([
   ['EACCES', /^cannot be written by this user.*\. Change its owner/],
   ['EROFS', /^is on a read-only file system\. Mount a writable folder/],
   ['ENOSPC', /^is on a disk that is full\. Free some space\.$/],
-  ['EDQUOT', /^is on a disk of which this user has used up all that it may\. Free some space\.$/],
+  ['EDQUOT', /^is on a disk whose quota for this user is used up\. Free some space\.$/],
   ['EIO', /^is on a disk that reports an error\. See the log of the system\.$/],
 ])('%s is told with what to do about it', (code, sentence) => {
   expect(writeProblemOf(Object.assign(new Error(code), { code }))).toMatch(sentence)

@@ -110,16 +110,16 @@ describe('the built kora-server', () => {
     expect({ code, stderr }).toEqual({
       code: 1,
       stderr:
-        'error: The backup is not whole: stdout cannot be written (EPIPE). What came out of it cannot be restored.\n',
+        'error: The backup is incomplete: stdout cannot be written (EPIPE). What came out of it cannot be restored.\n',
     })
   })
 
   test.each([
-    [['query', 'todos'], 'The output is not whole: stdout cannot be written (ENOSPC).'],
-    [['query', '--help'], 'The output is not whole: stdout cannot be written (ENOSPC).'],
+    [['query', 'todos'], 'The output is incomplete: stdout cannot be written (ENOSPC).'],
+    [['query', '--help'], 'The output is incomplete: stdout cannot be written (ENOSPC).'],
     [
       ['backup', '-'],
-      'The backup is not whole: stdout cannot be written (ENOSPC). What came out of it cannot be restored.',
+      'The backup is incomplete: stdout cannot be written (ENOSPC). What came out of it cannot be restored.',
     ],
   ])('says that its output does not fit where it is written to: %j', async (args, message) => {
     using workspace = new Workspace()

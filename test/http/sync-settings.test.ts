@@ -52,7 +52,7 @@ test.each([
   ],
   [
     { allowedOrigins: ['app.example.com'] },
-    `allowedOrigins: entry 1, "app.example.com" is no origin, such as 'https://app.example.com'`,
+    `allowedOrigins: entry 1, "app.example.com" is not an origin, such as 'https://app.example.com'`,
   ],
   [{ allowedOrigins: null }, 'allowedOrigins: expected a list of origins, got null'],
   [{ auth: null }, 'auth: expected an object with authenticate(), got null'],

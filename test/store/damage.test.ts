@@ -505,7 +505,7 @@ test.each([
   {
     what: 'a row that is no operation',
     sql: `UPDATE _kora_operations SET wire_json = replace(wire_json, '"data":', '"data:') WHERE seq = 3`,
-    damage: 'row 3 of the log: what it holds is no operation',
+    damage: 'row 3 of the log: what it holds is not an operation',
   },
   {
     what: 'a row whose record is gone',

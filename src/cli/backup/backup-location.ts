@@ -90,7 +90,7 @@ function throwNotWhole(error: unknown): never {
   const { code } = (error as Error).cause as NodeJS.ErrnoException
   throw new StoreError(
     'BACKUP_NOT_WRITTEN',
-    `The backup is not whole: stdout cannot be written (${code}). What came out of it cannot be restored.`,
+    `The backup is incomplete: stdout cannot be written (${code}). What came out of it cannot be restored.`,
     { cause: error },
   )
 }
@@ -112,7 +112,7 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
     async open() {
       const found = await stat(path).catch(() => null)
       if (found?.isFile()) return { source: fileSource(path), bytes: found.size }
-      const problem = found === null ? 'does not exist' : 'is no file'
+      const problem = found === null ? 'does not exist' : 'is not a file'
       throw new ConfigError('INVALID_ARGUMENT', `${text} ${problem}. Name a backup.`)
     },
     async close() {},
@@ -123,7 +123,7 @@ function file(text: string, { cwd }: Terminal): BackupLocation {
 async function findReplacementProblem(path: string, store: StoreConfig): Promise<string | null> {
   const found = await stat(path).catch(() => null)
   if (found?.isDirectory()) return 'is a folder. Name a file in it.'
-  if (found !== null && !found.isFile()) return 'is no file. Name one, or - for stdout.'
+  if (found !== null && !found.isFile()) return 'is not a file. Name one, or - for stdout.'
   if (store.driver !== 'sqlite') return null
   const [place, database] = [await placeOf(path), await placeOf(store.filename)]
   const isOfStore = SQLITE_FILES.some((suffix) => place === `${database}${suffix}`)

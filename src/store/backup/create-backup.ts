@@ -118,7 +118,7 @@ async function* readBackup(
 function interrupted(what: string): StoreError {
   return new StoreError(
     'BACKUP_INTERRUPTED',
-    `The log was ${what} while the backup was made. What was written is no backup; make it again.`,
+    `The log was ${what} while the backup was made. What was written is not a backup; make it again.`,
   )
 }
 

@@ -102,7 +102,7 @@ function problemOfRow(row: StoredRow, previous: number): string | null {
   if (row.deliverySequence <= previous) return `it stands after row ${previous}`
   if (row.checksum === 'differs') return 'its checksum does not fit what it holds'
   const operation = parseObject(row.wireJson)
-  if (operation === null) return 'what it holds is no operation'
+  if (operation === null) return 'what it holds is not an operation'
   for (const name of ['nodeId', 'sequenceNumber', 'collection', 'recordId'] as const) {
     if (operation[name] !== row[name]) return `its ${name} is not that of the operation it holds`
   }

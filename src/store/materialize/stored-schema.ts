@@ -85,7 +85,7 @@ export function parseList<Item>(
   if (stored === null) return []
   const items = guarded(key, (): unknown => JSON.parse(stored))
   if (!Array.isArray(items) || !items.every(isItem))
-    throw damaged(key, 'it is no list of what it should hold')
+    throw damaged(key, 'it is not a list of what it should hold')
   return items
 }
 

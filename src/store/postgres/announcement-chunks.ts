@@ -104,7 +104,7 @@ const HEADER = /^(\S+) (\d+) (\d+) (\d+) (\S+)\n/
 
 function parseChunk(text: string) {
   const [header, serverId = '', messageNumber, chunk, chunks, topic = ''] = HEADER.exec(text) ?? []
-  if (header === undefined) throw protocolError('A notification is no part of an announcement.')
+  if (header === undefined) throw protocolError('A notification is not part of an announcement.')
   return {
     serverId,
     messageNumber: Number(messageNumber),

@@ -119,6 +119,6 @@ function parseState(reader: MessageReader): AwarenessState | null {
     DEFAULT_DECODE_LIMITS,
   )
   const state = message.type === 'awareness-update' ? message.states[0] : undefined
-  if (state === undefined) throw reader.error('state', ' is no state of presence')
+  if (state === undefined) throw reader.error('state', ' is not a presence state')
   return state
 }

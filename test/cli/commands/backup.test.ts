@@ -87,7 +87,7 @@ describe('backup', () => {
       })
       expect(await workspace.run(['backup', 'pipe', ...force])).toMatchObject({
         code: 2,
-        stderr: 'error: pipe is no file. Name one, or - for stdout.\n',
+        stderr: 'error: pipe is not a file. Name one, or - for stdout.\n',
       })
     }
 

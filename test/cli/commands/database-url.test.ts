@@ -17,7 +17,11 @@ describe.each(COMMANDS)('%s shows no password of a database', (...command) => {
     ['a "#" in it', 'postgresql://kora:pa#canary@127.0.0.1/db', 'does not parse'],
     ['a scheme in capitals', 'POSTGRES://kora:pa/canary@127.0.0.1/db', 'does not parse'],
     ['a "%" in it', 'postgres://kora:50%canary@127.0.0.1/db', 'write the % itself as %25'],
-    ['an escape of another encoding', 'postgres://kora:%E9canary@127.0.0.1/db', 'no text of UTF-8'],
+    [
+      'an escape of another encoding',
+      'postgres://kora:%E9canary@127.0.0.1/db',
+      'does not start an escape of UTF-8 text',
+    ],
     ['another database', 'mysql://kora:canary@127.0.0.1/db', 'is a URL; expected a path'],
     ['a URL without its colon', 'postgres//kora:canary@127.0.0.1/db', 'Did you mean one that starts with'],
     ['a URL with one slash', 'postgresql:/kora:canary@127.0.0.1/db', 'Did you mean one that starts with'],

@@ -150,7 +150,7 @@ test('that a transport of the application has thrown is a warning, and what it t
 
   const told = logger.lines.filter(({ fields }) => fields.err !== undefined)
   expect(told.map(({ level, message }) => [level, message])).toEqual([
-    ['warn', 'a transport of the application has thrown; its session ended'],
+    ['warn', "the application's transport threw an error; its session ended"],
     ['debug', 'connection failed'],
   ])
 })
