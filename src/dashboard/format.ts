@@ -40,16 +40,17 @@ export function formatMs(ms: number | null): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
 }
 
+/** In units of 1000, as the commands print them. */
 export function formatBytes(bytes: number | null): string {
   if (bytes === null) return '–'
-  if (bytes < 1024) return `${bytes} B`
+  if (bytes < 1000) return `${bytes} B`
   const units = ['kB', 'MB', 'GB', 'TB']
   let value = bytes
   let unit = -1
   do {
-    value /= 1024
+    value /= 1000
     unit++
-  } while (value >= 1024 && unit < units.length - 1)
+  } while (value >= 1000 && unit < units.length - 1)
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`
 }
 

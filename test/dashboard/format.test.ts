@@ -28,7 +28,7 @@ test('line breaks stay where there is room for them', () => {
 })
 
 test('quantities are short', () => {
-  expect([0, 1023, 1024, 5_000_000].map(formatBytes)).toEqual(['0 B', '1023 B', '1.0 kB', '4.8 MB'])
+  expect([0, 999, 1000, 5_000_000].map(formatBytes)).toEqual(['0 B', '999 B', '1.0 kB', '5.0 MB'])
   expect([null, 0, 0.25, 2.5, 640, 12_340].map(formatMs)).toEqual([
     '–',
     '0 ms',
