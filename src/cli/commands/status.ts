@@ -21,7 +21,9 @@ export function addStatusCommand(program: Command, context: CommandContext): voi
   const command = program
     .command('status')
     .summary('ask a running server how it is')
-    .description('Asks a running server and prints what it says. Exit code 1 when it is not healthy.')
+    .description(
+      'Asks a running server and prints what it says. Exit code 1 when it is not healthy, or refuses the token.',
+    )
     .option('--url <url>', 'http(s) URL of the server (default: where the configuration listens)')
     .option('--token <token>', 'admin token (default: that of the configuration, env KORA_ADMIN_TOKEN)')
     .option('--ready', 'only ask whether it takes traffic: for health checks, needs no token')
@@ -42,7 +44,7 @@ Examples:
 async function runStatus(flags: StatusFlags, { terminal, setExitCode }: CommandContext): Promise<void> {
   const { servers, token } = await findServer(flags, terminal)
   const answer = await askStatus({ servers, token, asksOnlyReady: flags.ready === true })
-  if (!answer.isHealthy) setExitCode(EXIT_FAILED)
+  if (!answer.isHealthy || answer.isTokenRefused) setExitCode(EXIT_FAILED)
   const notes =
     answer.isListening || flags.url !== undefined ? answer.notes : [...answer.notes, MAY_BE_ELSEWHERE]
   await print({ ...answer, notes }, flags, terminal)

@@ -3,6 +3,7 @@ import { askHttp, CONNECTION_REFUSED, type HttpAnswer } from '../ask-http.ts'
 import type { ServerAddress } from '../server-address.ts'
 
 const TIMEOUT_MS = 10_000
+const REFUSALS = [401, 403, 429] // wrong, of no use there, or after too many wrong ones
 
 export interface ServerQuestion {
   /** The addresses of the operations endpoints, and of /health and /ready. */
@@ -17,6 +18,8 @@ export interface ServerAnswer {
   /** False when nothing listens at the address. */
   readonly isListening: boolean
   readonly isHealthy: boolean
+  /** True when it was asked with a token that is not taken. */
+  readonly isTokenRefused: boolean
   /** Why it is not healthy. */
   readonly problem: string | null
   /** The content of the server's answer. */
@@ -39,7 +42,11 @@ export async function askStatus(question: ServerQuestion): Promise<ServerAnswer>
   const ready = await askReady(servers.health)
   if (!ready.isReached) return ready
   const reason = whyNotGiven(status, token)
-  return { ...ready, notes: [`Only health is shown, the status was not given: ${reason}`] }
+  return {
+    ...ready,
+    isTokenRefused: token !== null && REFUSALS.includes(status.code),
+    notes: [`Only health is shown, the status was not given: ${reason}`],
+  }
 }
 
 /** What the server says; it does not know where the token came from that it refuses. */
@@ -59,6 +66,7 @@ async function askReady(server: ServerAddress): Promise<ServerAnswer> {
     isReached: true,
     isListening: true,
     isHealthy,
+    isTokenRefused: false,
     problem: isHealthy ? null : `Not ready: ${reasonOf(ready)}`,
     details: ready.body,
     notes: [],
@@ -73,6 +81,7 @@ function fromStatus(server: ServerAddress, details: ServerAnswer['details']): Se
     isReached: true,
     isListening: true,
     isHealthy,
+    isTokenRefused: false,
     problem: isHealthy ? null : `Not ready: ${reason}`,
     details,
     notes: [],
@@ -108,6 +117,7 @@ function notThere(problem: string): ServerAnswer {
     isReached: false,
     isListening: true,
     isHealthy: false,
+    isTokenRefused: false,
     problem,
     details: { ready: false, reason: problem },
     notes: [],

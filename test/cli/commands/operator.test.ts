@@ -265,10 +265,11 @@ describe('status', () => {
     expect(full.stdout).toBe('status             ready\nconnected clients  3\nuptime             1 min 5 s\n')
 
     const closed = await workspace.run(['status', '--url', server.url, '--token', 'wrong'])
-    expect(closed).toMatchObject({
-      code: 0,
-      stderr: expect.stringContaining('the status was not given: No.'),
-    })
+    const note = 'Only health is shown, the status was not given: No.\n'
+    expect(closed).toEqual({ code: 1, stdout: 'status  ready\n', stderr: note })
+    workspace.write('kora.config.json', '{}')
+    const without = await workspace.run(['status', '--url', server.url])
+    expect(without).toEqual({ ...closed, code: 0 })
     expect(await workspace.run(['status', '--url', server.url, '--ready'])).toEqual({
       code: 0,
       stdout: 'ready\n',

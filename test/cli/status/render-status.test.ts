@@ -6,7 +6,15 @@ const terminal = { stdout: { isTerminal: false, columns: 80 }, env: {} } as unkn
 
 function render(details: { readonly [name: string]: unknown }): string {
   return renderStatus(
-    { isReached: true, isListening: true, isHealthy: true, problem: null, details, notes: [] },
+    {
+      isReached: true,
+      isListening: true,
+      isHealthy: true,
+      isTokenRefused: false,
+      problem: null,
+      details,
+      notes: [],
+    },
     terminal,
   )
 }
