@@ -602,4 +602,5 @@ test.each([
   }
   await expect(verifyBackup(source)).rejects.toMatchObject(refused)
   await expect(restoreBackup(store, source, 'empty')).rejects.toMatchObject(refused)
+  await expect(store.importBackup(source)).rejects.toMatchObject(refused)
 })
