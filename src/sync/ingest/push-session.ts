@@ -1,4 +1,3 @@
-import type { LogEvent, LogFields } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { SyncMessage, WireFormat } from '../../protocol/messages.ts'
@@ -6,12 +5,13 @@ import type { ServerStore } from '../../store/store.ts'
 import type { Kora } from '../data-plane.ts'
 import type { SyncLimits, ValidateOperation } from '../options.ts'
 import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionLog } from '../session-log.ts'
 import type { SyncMetrics } from '../sync-metrics.ts'
 import type { SyncStats } from '../sync-stats.ts'
 import type { Ingest } from './ingest.ts'
 
 /** What pushing needs of the session whose client sends operations. */
-export interface PushSession {
+export interface PushSession extends SessionLog {
   /** null before the handshake is accepted. */
   readonly identity: SessionIdentity | null
   readonly format: WireFormat
@@ -23,7 +23,6 @@ export interface PushSession {
   canSend(): boolean
   send(message: SyncMessage): void
   nextMessageId(): string
-  log(event: LogEvent, fields: LogFields): void
   /** Has the hub check once a second that the client makes progress with what it is sent. */
   watchProgress(): void
   /** Ends the session: its client is told why. */

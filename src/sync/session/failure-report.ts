@@ -1,5 +1,6 @@
-import { LOG_EVENTS, type LogEvent, type LogFields } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/logger.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
+import type { SessionLog } from '../session-log.ts'
 import type { SyncMetrics } from '../sync-metrics.ts'
 import type { SyncStats } from '../sync-stats.ts'
 
@@ -10,21 +11,14 @@ export interface SessionFailure {
 }
 
 /** The session that ends. */
-interface FailedSession {
+interface FailedSession extends SessionLog {
   readonly remoteAddress: string | undefined
-  log(event: LogEvent, fields: LogFields): void
 }
 
 /** Where failures are counted. */
 interface FailureCounts {
   readonly stats: Pick<SyncStats, 'errorCount'>
   readonly metrics: Pick<SyncMetrics, 'sessionFailed'>
-}
-
-/** Log events for failures that only the client can mend, and which are therefore no warning. */
-const EVENTS: { readonly [Code in ConnectionErrorCode]?: LogEvent } = {
-  AUTH_FAILED: LOG_EVENTS.authFailed,
-  SCHEMA_MISMATCH: LOG_EVENTS.schemaRefused,
 }
 
 /** Logs and counts that the server ends a session, whether or not its client is told. */
@@ -34,7 +28,19 @@ export function reportFailure(
   { stats, metrics }: FailureCounts,
 ): void {
   const { remoteAddress } = session
-  session.log(EVENTS[code] ?? LOG_EVENTS.sessionFailed, { code, detail, remoteAddress })
+  session.log(eventOf(code), { code, detail, remoteAddress })
   stats.errorCount++
   metrics.sessionFailed(code)
+}
+
+/** What only the client can mend is logged as no warning. */
+function eventOf(code: ConnectionErrorCode) {
+  switch (code) {
+    case 'AUTH_FAILED':
+      return LOG_EVENTS.authFailed
+    case 'SCHEMA_MISMATCH':
+      return LOG_EVENTS.schemaRefused
+    default:
+      return LOG_EVENTS.sessionFailed
+  }
 }

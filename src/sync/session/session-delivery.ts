@@ -1,5 +1,5 @@
 import type { Span } from '@opentelemetry/api'
-import { LOG_EVENTS, type LogEvent, type LogFields } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/logger.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { Frame } from '../../protocol/frame.ts'
@@ -9,16 +9,16 @@ import type { SharedView, ViewReader } from '../feed/views.ts'
 import type { AcceptedHandshake } from '../handshake/handshake.ts'
 import type { SyncHubContext } from '../hub/hub-context.ts'
 import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionLog } from '../session-log.ts'
 import type { SessionState } from '../session-state.ts'
 import type { ClientConnection } from './client-connection.ts'
 import { openDelivery } from './open-delivery.ts'
 
 /** The session that a delivery belongs to. */
-export interface DeliveredSession {
+export interface DeliveredSession extends SessionLog {
   readonly state: SessionState
   /** null before the handshake is accepted. */
   readonly identity: SessionIdentity | null
-  log(event: LogEvent, fields: LogFields): void
   /** Called when the client has its initial data. */
   onCaughtUp(): void
   /** Has the hub check once a second that the client makes progress with what it is sent. */

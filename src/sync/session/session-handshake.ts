@@ -1,21 +1,21 @@
 import { hasEnded } from '../../auth/token-end.ts'
-import { childLogger, type LogEvent, type LogFields } from '../../core/logger.ts'
+import { childLogger } from '../../core/logger.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { HandshakeMessage, SyncMessage } from '../../protocol/messages.ts'
 import { type AcceptedHandshake, acceptHandshake, type HandshakeResult } from '../handshake/handshake.ts'
 import type { SyncHubContext } from '../hub/hub-context.ts'
+import type { SessionLog } from '../session-log.ts'
 import type { SessionState } from '../session-state.ts'
 import { reportFailure } from './failure-report.ts'
 
 /** The session whose client has sent a handshake. */
-export interface HandshakingSession {
+export interface HandshakingSession extends SessionLog {
   readonly id: string
   readonly state: SessionState
   readonly remoteAddress: string | undefined
   /** True where the client does not return by itself after an `error` message. */
   readonly errorsAreFinal: boolean
-  log(event: LogEvent, fields: LogFields): void
   send(message: SyncMessage): void
   nextMessageId(): string
   accept(result: AcceptedHandshake): void

@@ -1,5 +1,5 @@
 import { assertNever, ProtocolError, StoreError } from '../../core/errors.ts'
-import { LOG_EVENTS, type LogEvent, type LogFields, logEvent } from '../../core/logger.ts'
+import { type FieldsOf, LOG_EVENTS, logEvent } from '../../core/logger.ts'
 import type { Timer } from '../../core/runtime.ts'
 import {
   CONNECTION_ERRORS,
@@ -17,6 +17,7 @@ import type { PushSession } from '../ingest/push-session.ts'
 import { arrivedPushes } from '../relays/arrived-pushes.ts'
 import type { RelayPeer } from '../relays/audiences.ts'
 import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionEvent, SessionFields } from '../session-log.ts'
 import type { SessionState } from '../session-state.ts'
 import type { ServerTransport } from '../transport.ts'
 import { ClientConnection, type ConnectionOwner } from './client-connection.ts'
@@ -123,8 +124,9 @@ export class Session
    * Logs an event with the id of this session. A child logger would add it too, but takes more memory than the rest
    * of an idle session.
    */
-  log(event: LogEvent, fields: LogFields): void {
-    logEvent(this.#context.logger, event, { sessionId: this.id, ...fields })
+  log<Event extends SessionEvent>(event: Event, fields: SessionFields<Event>): void {
+    const all = { sessionId: this.id, ...fields } as FieldsOf<Event> // which are those two together
+    logEvent(this.#context.logger, event, all)
   }
 
   /** An id for a message of this connection; unique within it. */
