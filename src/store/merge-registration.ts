@@ -12,8 +12,8 @@ export function mergeRegistration(
   update: NodeUpdate,
   onlyWhile?: NodeCondition,
 ): NodeRegistration {
-  const isHeld = before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra
-  if (isHeld) return before
+  const hasMovedOn = before !== undefined && onlyWhile !== undefined && before.scopeEra !== onlyWhile.scopeEra
+  if (hasMovedOn) return before
   return {
     nodeId: update.nodeId,
     userId: before?.userId ?? update.userId ?? null,
