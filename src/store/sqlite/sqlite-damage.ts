@@ -215,9 +215,9 @@ export class SqliteDamageSource implements DamageSource {
   #isMissingInIndex([seq, node, sequenceNumber, , , , scope]: TimedEntryRow, collection: string): boolean {
     const tracked = [...this.#core.tracked.of(collection)].filter(({ isReady }) => isReady)
     const expected = indexRowsOf({ collection, scopeChanges: parseScopeChanges(scope) }, tracked)
-    const { scope: scopes, nodes } = this.#core.log
+    const { scope: scopes, nodeRuns } = this.#core.log
     return (
-      !nodes.has(node, sequenceNumber, seq) ||
+      !nodeRuns.has(node, sequenceNumber, seq) ||
       expected.some(({ id: fieldId, key }) => !scopes.has({ fieldId, key }, seq))
     )
   }
@@ -261,7 +261,7 @@ function prepareStatements({ db, log }: SqliteCore) {
             SELECT c.node_id, c.max_sequence,
               max(
                 (SELECT coalesce(max(r.sequence_number + r.count - 1), 0)
-                  FROM (${log.nodes.runs}) r JOIN _kora_operations o ON o.seq = r.seq + r.count - 1
+                  FROM (${log.nodeRuns.runs}) r JOIN _kora_operations o ON o.seq = r.seq + r.count - 1
                   WHERE r.node = n.id AND o.node = n.id),
                 (SELECT coalesce(max(sequence_number), 0) FROM _kora_dropped d WHERE d.node = n.id)
               ) AS stored,

@@ -25,7 +25,7 @@ import {
 import { LogRows } from './log-rows.ts'
 import type { MetaTable } from './meta-table.ts'
 import type { NameTable } from './name-table.ts'
-import { NodeIndex } from './node-index.ts'
+import { NodeRuns } from './node-runs.ts'
 import { OperationIds } from './operation-ids.ts'
 import { RecordTable } from './record-table.ts'
 import { ScopeCache } from './scope-cache.ts'
@@ -53,7 +53,7 @@ export class SqliteLog {
   readonly rows: LogRows
   readonly ids: OperationIds
   readonly scope: ScopeIndex
-  readonly nodes: NodeIndex
+  readonly nodeRuns: NodeRuns
   readonly records: RecordTable
   readonly dropped: DroppedTable
   readonly writeResults: WriteResultsTable
@@ -70,7 +70,7 @@ export class SqliteLog {
     this.rows = new LogRows(db)
     this.ids = new OperationIds(db, meta)
     this.scope = new ScopeIndex(db)
-    this.nodes = new NodeIndex(db)
+    this.nodeRuns = new NodeRuns(db)
     this.records = new RecordTable(db, collections, { readOperations: (ref) => this.readOperations(ref) })
     this.dropped = new DroppedTable(db, nodes)
     this.writeResults = new WriteResultsTable(db)
@@ -203,7 +203,7 @@ export class SqliteLog {
       rowChecksum(row),
     ])
     this.ids.add(entry.operationId, entry.deliverySequence)
-    this.nodes.add(row.node, entry.sequenceNumber, entry.deliverySequence)
+    this.nodeRuns.add(row.node, entry.sequenceNumber, entry.deliverySequence)
     this.indexEntry(entry, tracked)
   }
 
@@ -212,7 +212,7 @@ export class SqliteLog {
     this.records.flush()
     this.#newRows.flush()
     this.scope.flush()
-    this.nodes.flush()
+    this.nodeRuns.flush()
   }
 
   /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
@@ -220,7 +220,7 @@ export class SqliteLog {
     this.records.discardUnwritten()
     this.#newRows.discard()
     this.scope.discardUnwritten()
-    this.nodes.discardUnwritten()
+    this.nodeRuns.discardUnwritten()
     this.ids.clearMemory()
   }
 
@@ -245,7 +245,7 @@ export class SqliteLog {
   removeEntry(entry: Omit<LogEntry, 'wireJson'>, tracked: Iterable<TrackedField>): void {
     this.#statements.removeOperation.run(entry.deliverySequence)
     this.ids.remove(entry.operationId, entry.deliverySequence)
-    this.nodes.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
+    this.nodeRuns.remove(this.#nodeNames.intern(entry.nodeId), entry.sequenceNumber, entry.deliverySequence)
     for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
       this.scope.remove({ fieldId, key }, entry.deliverySequence)
     }
@@ -316,7 +316,7 @@ export class SqliteLog {
   operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
     const node = this.#nodeNames.find(nodeId)
     if (node === undefined) return []
-    return this.nodes
+    return this.nodeRuns
       .read(node, fromSequence, toSequence)
       .map((sequence) => this.#statements.entry.get(sequence))
       .filter((row) => row !== undefined)

@@ -85,7 +85,7 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
   if (nodeId !== undefined) {
     const node = core.nodeNames.find(nodeId)
     if (node === undefined) return null
-    const sequences = refs === null ? core.log.nodes.readAll(node, MAX_LISTED_ROWS) : null
+    const sequences = refs === null ? core.log.nodeRuns.readAll(node, MAX_LISTED_ROWS) : null
     if (sequences !== null) {
       parts.push(`seq IN (${sequences.join(', ')})`) // not json_each(?): a collection may be called that
     }

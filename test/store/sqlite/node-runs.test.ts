@@ -2,12 +2,12 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { loadSqliteDriver, type SqliteDatabase } from '../../../src/store/sqlite/driver.ts'
 import { LAYOUT_STATEMENTS } from '../../../src/store/sqlite/layout.ts'
-import { NodeIndex } from '../../../src/store/sqlite/node-index.ts'
+import { NodeRuns } from '../../../src/store/sqlite/node-runs.ts'
 
-function openIndex(): { db: SqliteDatabase; index: NodeIndex } {
+function openRuns(): { db: SqliteDatabase; runs: NodeRuns } {
   const db = new (loadSqliteDriver())(':memory:')
   for (const statement of LAYOUT_STATEMENTS) db.exec(statement)
-  return { db, index: new NodeIndex(db) }
+  return { db, runs: new NodeRuns(db) }
 }
 
 function countRows(db: SqliteDatabase): number {
@@ -37,37 +37,37 @@ test('finds the entries of a node between two sequence numbers, in order', () =>
       fc.integer({ min: 1, max: 40 }),
       fc.integer({ min: 0, max: 40 }),
       (steps, from, length) => {
-        const { db, index } = openIndex()
+        const { db, runs } = openRuns()
         let entries: Entry[] = []
         const last = new Map<number, number>()
         let sequence = 0
         for (const next of steps) {
-          if (next === 'flush') index.flush()
+          if (next === 'flush') runs.flush()
           else if ('removes' in next) {
-            index.flush()
+            runs.flush()
             const gone = entries[next.removes % Math.max(1, entries.length)]
-            if (gone !== undefined) index.remove(gone.node, gone.sequenceNumber, gone.sequence)
+            if (gone !== undefined) runs.remove(gone.node, gone.sequenceNumber, gone.sequence)
             entries = entries.filter((entry) => entry !== gone)
           } else {
             const sequenceNumber = Math.max(1, (last.get(next.node) ?? 0) + next.skips)
             last.set(next.node, sequenceNumber)
             sequence++
-            index.add(next.node, sequenceNumber, sequence)
+            runs.add(next.node, sequenceNumber, sequence)
             entries.push({ node: next.node, sequenceNumber, sequence })
           }
         }
-        index.flush()
+        runs.flush()
         for (const node of [1, 2]) {
           const own = entries.filter((entry) => entry.node === node)
           const wanted = own
             .filter((entry) => entry.sequenceNumber >= from && entry.sequenceNumber <= from + length)
             .sort((a, b) => a.sequenceNumber - b.sequenceNumber || a.sequence - b.sequence)
-          expect(index.read(node, from, from + length)).toEqual(wanted.map((entry) => entry.sequence))
-          expect(index.readAll(node, own.length)).toEqual(own.map((entry) => entry.sequence))
-          if (own.length > 0) expect(index.readAll(node, own.length - 1)).toBeNull()
-          for (const entry of own) expect(index.has(node, entry.sequenceNumber, entry.sequence)).toBe(true)
+          expect(runs.read(node, from, from + length)).toEqual(wanted.map((entry) => entry.sequence))
+          expect(runs.readAll(node, own.length)).toEqual(own.map((entry) => entry.sequence))
+          if (own.length > 0) expect(runs.readAll(node, own.length - 1)).toBeNull()
+          for (const entry of own) expect(runs.has(node, entry.sequenceNumber, entry.sequence)).toBe(true)
         }
-        expect(index.has(1, from, 61)).toBe(false)
+        expect(runs.has(1, from, 61)).toBe(false)
         db.close()
       },
     ),
@@ -76,26 +76,26 @@ test('finds the entries of a node between two sequence numbers, in order', () =>
 })
 
 test('a batch of a device takes one row, and a number in a long run is found', () => {
-  const { db, index } = openIndex()
-  for (let number = 1; number <= 5000; number++) index.add(1, number, number + 70)
-  index.flush()
+  const { db, runs } = openRuns()
+  for (let number = 1; number <= 5000; number++) runs.add(1, number, number + 70)
+  runs.flush()
   expect(countRows(db)).toBe(5)
-  expect(index.read(1, 1000, 1001)).toEqual([1070, 1071])
-  expect(index.read(1, 4999, 9999)).toEqual([5069, 5070])
-  expect(index.read(1, 5001, 9999)).toEqual([])
-  index.remove(1, 500, 570)
+  expect(runs.read(1, 1000, 1001)).toEqual([1070, 1071])
+  expect(runs.read(1, 4999, 9999)).toEqual([5069, 5070])
+  expect(runs.read(1, 5001, 9999)).toEqual([])
+  runs.remove(1, 500, 570)
   expect(countRows(db)).toBe(6)
-  expect(index.read(1, 499, 501)).toEqual([569, 571])
+  expect(runs.read(1, 499, 501)).toEqual([569, 571])
   db.close()
 })
 
 test('keeps nothing of what was rolled back', () => {
-  const { db, index } = openIndex()
-  index.add(1, 1, 1)
-  index.discardUnwritten()
-  index.add(1, 2, 1)
-  index.flush()
-  expect(index.read(1, 1, 9)).toEqual([1])
+  const { db, runs } = openRuns()
+  runs.add(1, 1, 1)
+  runs.discardUnwritten()
+  runs.add(1, 2, 1)
+  runs.flush()
+  expect(runs.read(1, 1, 9)).toEqual([1])
   expect(countRows(db)).toBe(1)
   db.close()
 })

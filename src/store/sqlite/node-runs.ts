@@ -17,7 +17,7 @@ const MAX_RUN = 1000
  * Which entries of the log are whose: `_kora_node_runs`. Nothing that is done all the time needs it, so
  * it is made to be cheap to write: a row stands for what a device has sent in one batch.
  */
-export class NodeIndex {
+export class NodeRuns {
   /** A query for the runs, with the columns `node`, `sequence_number`, `seq` and `count`. */
   readonly runs: string
   readonly #db: SqliteDatabase
