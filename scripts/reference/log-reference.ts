@@ -1,4 +1,4 @@
-import { LOG_EVENTS, type LogEvent } from '../../src/core/logger.ts'
+import { LOG_EVENTS, type LogEvent } from '../../src/core/log-events.ts'
 import { markdownTable } from './markdown-table.ts'
 
 /** docs/logs.md, from the table of what the server logs. */
@@ -6,7 +6,7 @@ export function logReference(): string {
   return `${HEAD}\n${SECTIONS.map(({ level, title }) => section(level, title)).join('\n')}`
 }
 
-const HEAD = `<!-- Generated from src/core/logger.ts by \`npm run generate\`. -->
+const HEAD = `<!-- Generated from src/core/log-events.ts by \`npm run generate\`. -->
 
 # Log
 

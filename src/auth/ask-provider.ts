@@ -1,5 +1,6 @@
+import { LOG_EVENTS } from '../core/log-events.ts'
 import type { Logger } from '../core/logger.ts'
-import { LOG_EVENTS, logEvent } from '../core/logger.ts'
+import { logEvent } from '../core/logger.ts'
 import { checkContext } from './checked-context.ts'
 import { explainToken } from './explaining-provider.ts'
 import type { AuthProvider, CheckedAuthContext } from './provider.ts'

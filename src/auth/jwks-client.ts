@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
+import { LOG_EVENTS } from '../core/log-events.ts'
 import type { Logger } from '../core/logger.ts'
-import { LOG_EVENTS, logEvent } from '../core/logger.ts'
+import { logEvent } from '../core/logger.ts'
 import { isLoopback } from '../core/loopback.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { KeySource } from './key-source.ts'

@@ -1,6 +1,7 @@
 import { AuthError } from '../core/errors.ts'
+import { LOG_EVENTS } from '../core/log-events.ts'
 import type { Logger } from '../core/logger.ts'
-import { LOG_EVENTS, logEvent } from '../core/logger.ts'
+import { logEvent } from '../core/logger.ts'
 import type { AuthVerdict } from './token-verdict.ts'
 import { refuseToken } from './token-verdict.ts'
 

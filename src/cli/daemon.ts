@@ -1,5 +1,6 @@
 import type { ServerConfig } from '../config/server-config.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS } from '../core/log-events.ts'
+import { type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { RecentEvents } from '../http/dashboard/recent-events.ts'
 import { ServerHost } from '../http/server-host.ts'

@@ -67,9 +67,11 @@ export async function readConfig(file: string, cwd: string): Promise<FoundConfig
   throw new ConfigError('CONFIG_INVALID', `${displayPath(file, cwd)} has no key "kora".`)
 }
 
+/**
  * @param cwd the folder from which messages name the file
-/** @returns null for a package.json without our key */
-async function parseConfig(file: string, text: string): Promise<FoundConfig | null> {
+ * @returns null for a package.json without our key
+ */
+async function parseConfig(file: string, text: string, cwd: string): Promise<FoundConfig | null> {
   const isScript = isScriptFile(file)
   if (isScript) addToEnvironment(readDotenv(dirname(file)))
   try {

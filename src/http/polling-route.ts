@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS } from '../core/log-events.ts'
+import { type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import { isOriginAllowed, ORIGIN_REFUSED_TEXT } from '../transport/allowed-origin.ts'
 import type { HttpSyncResponse } from '../transport/http-sync.ts'

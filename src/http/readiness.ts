@@ -1,4 +1,5 @@
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS } from '../core/log-events.ts'
+import { type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { SyncHub } from '../sync/hub.ts'

@@ -1,6 +1,7 @@
 import { NoAuthProvider } from '../auth/no-auth-provider.ts'
 import { StoreError } from '../core/errors.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../core/logger.ts'
+import { LOG_EVENTS } from '../core/log-events.ts'
+import { type Logger, logEvent } from '../core/logger.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
 import { DEFAULT_DECODE_LIMITS, HANDSHAKE_DECODE_LIMITS } from '../protocol/codec.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'

@@ -1,4 +1,4 @@
-import type { FieldsOf, LogEvent } from '../core/logger.ts'
+import type { FieldsOf, LogEvent } from '../core/log-events.ts'
 
 /** An event of the log that names its session. */
 export interface SessionEvent extends LogEvent {

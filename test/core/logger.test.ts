@@ -1,12 +1,6 @@
 import { expect, test } from 'vitest'
-import {
-  childLogger,
-  LOG_EVENTS,
-  type LogFields,
-  type Logger,
-  logEvent,
-  silentLogger,
-} from '../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../src/core/log-events.ts'
+import { childLogger, type LogFields, type Logger, logEvent, silentLogger } from '../../src/core/logger.ts'
 import { openRelayServer } from '../support/relay-server.ts'
 import { settle } from '../support/simulated-runtime.ts'
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { logReference } from '../../scripts/reference/log-reference.ts'
-import { LOG_EVENTS, type LogEvent } from '../../src/core/logger.ts'
+import { LOG_EVENTS, type LogEvent } from '../../src/core/log-events.ts'
 
 const events: readonly LogEvent[] = Object.values(LOG_EVENTS)
 

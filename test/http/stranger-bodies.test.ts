@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { LOG_EVENTS } from '../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../src/core/log-events.ts'
 import type { HttpRoute } from '../../src/http/app-routes.ts'
 import { startProductionServer } from '../support/production-server.ts'
 import { exchange } from '../support/raw-http.ts'

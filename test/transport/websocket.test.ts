@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
-import { LOG_EVENTS, type Logger, silentLogger } from '../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../src/core/log-events.ts'
+import { type Logger, silentLogger } from '../../src/core/logger.ts'
 import type { KoraSyncServerConfig } from '../../src/http/kora-sync-server.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { sha256 } from '../support/blobs.ts'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { LOG_EVENTS } from '../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../src/core/log-events.ts'
 import { createSqliteServerStore } from '../../src/index.ts'
 import { sleep } from '../support/cluster.ts'
 import { type Daemon, type DaemonOptions, startDaemon } from '../support/daemon.ts'

@@ -1,6 +1,7 @@
 import { copyFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { LOG_EVENTS, type LogFields, type Logger, silentLogger } from '../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../src/core/log-events.ts'
+import { type LogFields, type Logger, silentLogger } from '../../src/core/logger.ts'
 import type { Runtime } from '../../src/core/runtime.ts'
 import { createSqliteServerStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { Bystander } from '../support/bystander.ts'

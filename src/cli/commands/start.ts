@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { EffectiveConfig } from '../../config/server-config.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import { packageVersion } from '../../http/package-version.ts'
 import type { CommandContext } from '../command-context.ts'

@@ -1,4 +1,4 @@
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { ShownWarning } from './api-types.ts'
 
 /**

@@ -1,4 +1,5 @@
-import { childLogger, LOG_EVENTS, type LogFields, type Logger } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { childLogger, type LogFields, type Logger } from '../../core/logger.ts'
 import { maskSecrets } from '../../core/mask-secrets.ts'
 import { REFUSAL_CODES } from '../../core/refusal.ts'
 import type { Runtime } from '../../core/runtime.ts'

@@ -1,5 +1,6 @@
 import { ProtocolError } from '../../core/errors.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 
 /** Between two lines of the log of one kind: whoever sends what is wrong may send a flood of it. */

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import pg from 'pg'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import { settlesWithin } from '../../core/pause.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { ClusterListener, ClusterSource } from '../cluster-bus.ts'

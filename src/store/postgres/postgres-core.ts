@@ -1,5 +1,6 @@
 import { StoreError } from '../../core/errors.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'

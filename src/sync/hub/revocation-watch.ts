@@ -1,5 +1,6 @@
 import type { AuthContext } from '../../auth/provider.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { type ClusterBus, REVOKED_TOPIC } from '../../store/cluster-bus.ts'

@@ -1,4 +1,4 @@
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { Refusal } from '../../core/refusal.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../../protocol/messages.ts'
 import type { AppendResult } from '../../store/store.ts'

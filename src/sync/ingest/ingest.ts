@@ -1,5 +1,6 @@
 import { SchemaError, StoreCapacityError, StoreError } from '../../core/errors.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'

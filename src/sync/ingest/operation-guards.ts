@@ -1,5 +1,5 @@
 import { type ErrorCode, StoreError } from '../../core/errors.ts'
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { type Refusal, refuse } from '../../core/refusal.ts'

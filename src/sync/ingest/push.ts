@@ -1,5 +1,5 @@
 import { SchemaError, StoreError } from '../../core/errors.ts'
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { Timer } from '../../core/runtime.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
 import type { ReceivedBatchMessage, ReceivedOperation } from '../../protocol/messages.ts'

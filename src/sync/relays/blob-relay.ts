@@ -1,7 +1,8 @@
 import { parseBlobManifest } from '../../core/blob-manifest.ts'
 import { DEFAULT_MAX_CHUNK_BYTES, isContentOf } from '../../core/blob-ref.ts'
 import { changeCount } from '../../core/change-count.ts'
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type {
   BlobChunkPushMessage,

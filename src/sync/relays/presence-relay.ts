@@ -1,4 +1,5 @@
-import { LOG_EVENTS, type Logger, logEvent } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
+import { type Logger, logEvent } from '../../core/logger.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { AwarenessState, ReceivedAwarenessMessage } from '../../protocol/messages.ts'

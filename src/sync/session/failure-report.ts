@@ -1,4 +1,4 @@
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { SessionLog } from '../session-log.ts'
 import type { SyncMetrics } from '../sync-metrics.ts'

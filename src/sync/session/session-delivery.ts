@@ -1,5 +1,5 @@
 import type { Span } from '@opentelemetry/api'
-import { LOG_EVENTS } from '../../core/logger.ts'
+import { LOG_EVENTS } from '../../core/log-events.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
 import type { ConnectionErrorCode } from '../../protocol/connection-errors.ts'
 import type { Frame } from '../../protocol/frame.ts'

@@ -1,5 +1,6 @@
 import { assertNever, ProtocolError, StoreError } from '../../core/errors.ts'
-import { type FieldsOf, LOG_EVENTS, logEvent } from '../../core/logger.ts'
+import { type FieldsOf, LOG_EVENTS } from '../../core/log-events.ts'
+import { logEvent } from '../../core/logger.ts'
 import type { Timer } from '../../core/runtime.ts'
 import {
   CONNECTION_ERRORS,

@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
-import { childLogger, LOG_EVENTS, logEvent, silentLogger } from '../../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../../src/core/log-events.ts'
+import { childLogger, logEvent, silentLogger } from '../../../src/core/logger.ts'
 import { LatencyHistogram } from '../../../src/http/dashboard/latency-histogram.ts'
 import { RecentEvents } from '../../../src/http/dashboard/recent-events.ts'
 import { simulatedRuntime } from '../../support/simulated-runtime.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { NoAuthProvider } from '../../../src/auth/no-auth-provider.ts'
-import { LOG_EVENTS } from '../../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../../src/core/log-events.ts'
 import type { Operation } from '../../../src/core/operation.ts'
 import { computeOperationId } from '../../../src/core/operation-id.ts'
 import type { KoraSyncServerConfig } from '../../../src/http/kora-sync-server.ts'

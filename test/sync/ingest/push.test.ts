@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { StoreError } from '../../../src/core/errors.ts'
-import { LOG_EVENTS } from '../../../src/core/logger.ts'
+import { LOG_EVENTS } from '../../../src/core/log-events.ts'
 import type { FieldValues, Operation } from '../../../src/core/operation.ts'
 import { t } from '../../../src/core/schema/builders.ts'
 import { defineSchema } from '../../../src/core/schema/define-schema.ts'
