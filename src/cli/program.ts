@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { packageVersion } from '../http/package-version.ts'
+import { packageVersion } from '../core/package-files.ts'
 import type { CommandContext } from './command-context.ts'
 import { createColours } from './output/colours.ts'
 

@@ -16,6 +16,12 @@ export function packageFile(path: string): string {
   return join(packageRoot(), path)
 }
 
+/** The version in this package's package.json. */
+export function packageVersion(): string {
+  const text = readFileSync(packageFile('package.json'), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
 let foundRoot: string | undefined
 
 function packageRoot(): string {

@@ -2,6 +2,7 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { lazyRequire } from '../core/lazy-require.ts'
 import { METRICS, type MetricDefinition, type MetricId } from '../core/metrics.ts'
+import { packageVersion } from '../core/package-files.ts'
 import { REFUSAL_CODES } from '../core/refusal.ts'
 import type { ConnectionErrorCode } from '../protocol/connection-errors.ts'
 import type { CompactionStats } from '../store/compaction/compaction-schedule.ts'
@@ -9,7 +10,6 @@ import type { OperatorAccess } from '../sync/authorization.ts'
 import type { SyncHub } from '../sync/hub.ts'
 import type { SessionState } from '../sync/session-state.ts'
 import type { OperationOutcome, SyncMetrics } from '../sync/sync-metrics.ts'
-import { packageVersion } from './package-version.ts'
 
 const client = lazyRequire<typeof import('prom-client')>('prom-client')
 

@@ -1,7 +1,7 @@
+import { packageVersion } from '../../core/package-files.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { ServerStore } from '../../store/store.ts'
 import type { SyncHub } from '../../sync/hub.ts'
-import { packageVersion } from '../package-version.ts'
 import type { Readiness } from '../readiness.ts'
 import type { Overview, ServersAnswer } from './api-types.ts'
 import type { LiveSeries } from './live-series.ts'
