@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { access, open, realpath, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { access, open, realpath, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { makeFolder } from '../core/make-folder.ts'
 
@@ -61,14 +61,6 @@ async function findMissing(folder: string): Promise<string[]> {
   const missing: string[] = []
   for (let path = folder; !(await isThere(path)); path = dirname(path)) missing.push(path)
   return missing
-}
-
-/** True where the path leads to a folder, even by a link. */
-export function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  )
 }
 
 /** True where the process finds anything at the path. */

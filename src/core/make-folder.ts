@@ -30,7 +30,8 @@ async function tryToMake(path: string): Promise<NodeJS.ErrnoException | null> {
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
+/** True where the path leads to a folder, even by a link. */
+export async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     (found) => found.isDirectory(),
     () => false,

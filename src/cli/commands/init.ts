@@ -3,12 +3,13 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { displayPath } from '../../config/display-path.ts'
 import { ConfigError, KoraServerError } from '../../core/errors.ts'
+import { isFolder } from '../../core/make-folder.ts'
 import { packageFile } from '../../core/package-files.ts'
 import { isDiskFailure, writeProblemOf } from '../../core/write-problem.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions } from '../config-options.ts'
 import type { Terminal } from '../terminal.ts'
-import { isFolder, isThere, writeFiles } from '../write-files.ts'
+import { isThere, writeFiles } from '../write-files.ts'
 
 interface InitFlags {
   readonly force?: boolean

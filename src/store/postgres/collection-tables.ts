@@ -1,4 +1,4 @@
-import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { RecordLookup } from '../append/load.ts'
@@ -47,7 +47,7 @@ export class CollectionTables {
       ...table.columns.map((column) =>
         arrayParameter(
           plainType(column.sqlType),
-          sorted.map(({ state }) => column.encode(valueIn(state, column.field))),
+          sorted.map(({ state }) => column.encode(ownValue(state.values, column.field))),
         ),
       ),
       bigints(sorted.map(({ state }) => state.createdAt)),
@@ -233,8 +233,4 @@ function arrayParameter(type: string, values: readonly ColumnValue[]): unknown {
     default:
       throw new Error(`No array of ${type} is known`)
   }
-}
-
-function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
-  return Object.hasOwn(values, field) ? values[field] : undefined
 }

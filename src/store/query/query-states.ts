@@ -1,4 +1,5 @@
 import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
 import {
@@ -86,12 +87,8 @@ function cellOf({ recordId, state }: StateRow, columns: Columns, name: string): 
     case '_updated_at':
       return state.updatedAt
     default:
-      return columns.get(name)?.encode(valueIn(state, name)) ?? null
+      return columns.get(name)?.encode(ownValue(state.values, name)) ?? null
   }
-}
-
-function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
-  return Object.hasOwn(values, field) ? values[field] : undefined
 }
 
 function isEqual(a: ColumnValue, b: ColumnValue): boolean {
@@ -151,7 +148,7 @@ function rankOf(value: ColumnValue): number {
 function showRow({ recordId, state }: StateRow, columns: Columns, showDeleted: boolean): MaterializedRecord {
   const record: Record<string, unknown> = { id: recordId }
   for (const column of columns.values()) {
-    record[column.field] = column.decode(column.encode(valueIn(state, column.field)))
+    record[column.field] = column.decode(column.encode(ownValue(state.values, column.field)))
   }
   record._created_at = state.createdAt
   record._updated_at = state.updatedAt

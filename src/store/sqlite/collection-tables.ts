@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3'
-import type { JsonValue } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { RecordLookup } from '../append/load.ts'
@@ -52,7 +52,7 @@ export class CollectionTables {
     const table = this.#tables.get(collection)
     if (table === undefined) return
     const cells: ColumnValue[] = [recordId]
-    for (const column of table.columns) cells.push(column.encode(valueIn(state, column.field)))
+    for (const column of table.columns) cells.push(column.encode(ownValue(state.values, column.field)))
     cells.push(state.createdAt, state.updatedAt, state.isDeleted ? 1 : 0)
     table.upsert.add(cells)
     this.#waiting.add(table)
@@ -172,8 +172,4 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
     findAny: db.prepare(`SELECT ${names.join(', ')} FROM ${table} WHERE id = ?`),
     remove: db.prepare(`DELETE FROM ${table} WHERE id = ?`),
   }
-}
-
-function valueIn({ values }: RecordState, field: string): JsonValue | undefined {
-  return Object.hasOwn(values, field) ? values[field] : undefined
 }
