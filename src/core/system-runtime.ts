@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Runtime } from './runtime.ts'
+import { uuidText } from './uuid-text.ts'
 
 /** The real clock, timers and randomness. Created once, by the program or by a library factory. */
 export function systemRuntime(): Runtime {
@@ -23,6 +24,5 @@ function uuidV7(nowMs: number): string {
   bytes.writeUIntBE(nowMs, 0, 6)
   bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f)
   bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f)
-  const hex = bytes.toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  return uuidText(bytes)
 }

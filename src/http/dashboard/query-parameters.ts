@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { StoreError } from '../../core/errors.ts'
+import { invalidQuery } from '../../store/query/invalid-query.ts'
 
 /** Reads the parameters of a URL, which may have any content. */
 export class QueryParameters {
@@ -13,11 +13,11 @@ export class QueryParameters {
     const value = this.#value(name)
     if (value === undefined) return fallback
     if (typeof value === 'string' && value.length <= MAX_LENGTH) return value
-    throw invalid(`${name} must be given once, with at most ${MAX_LENGTH} characters.`)
+    throw invalidQuery(`${name} must be given once, with at most ${MAX_LENGTH} characters.`)
   }
 
   requiredText(name: string): string {
-    if (this.#value(name) === undefined) throw invalid(`${name} is missing.`)
+    if (this.#value(name) === undefined) throw invalidQuery(`${name} is missing.`)
     return this.text(name, '')
   }
 
@@ -26,7 +26,7 @@ export class QueryParameters {
     if (value === undefined) return fallback
     const number = typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : -1
     if (number >= 0 && number <= max) return number
-    throw invalid(`${name} must be an integer from 0 to ${max}.`)
+    throw invalidQuery(`${name} must be an integer from 0 to ${max}.`)
   }
 
   choice<Choice extends string>(name: string, choices: readonly Choice[], fallback: Choice): Choice {
@@ -34,7 +34,7 @@ export class QueryParameters {
     if (value === undefined) return fallback
     const found = choices.find((choice) => choice === value)
     if (found !== undefined) return found
-    throw invalid(`${name} must be one of: ${choices.join(', ')}.`)
+    throw invalidQuery(`${name} must be one of: ${choices.join(', ')}.`)
   }
 
   /** Reads a JSON object, such as the filter of a query. */
@@ -44,10 +44,10 @@ export class QueryParameters {
     try {
       value = JSON.parse(text)
     } catch {
-      throw invalid(`${name} is not valid JSON.`)
+      throw invalidQuery(`${name} is not valid JSON.`)
     }
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }
-    throw invalid(`${name} must be a JSON object.`)
+    throw invalidQuery(`${name} must be a JSON object.`)
   }
 
   #value(name: string): unknown {
@@ -56,7 +56,3 @@ export class QueryParameters {
 }
 
 const MAX_LENGTH = 4096
-
-function invalid(message: string): StoreError {
-  return new StoreError('INVALID_QUERY', message)
-}

@@ -1,8 +1,8 @@
-import { StoreError } from '../../core/errors.ts'
 import { ownValue } from '../../core/own-property.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CollectionDefinition, FieldDescriptor, SchemaDefinition } from '../../core/schema/types.ts'
 import { indexesOf } from '../../store/materialize/table-indexes.ts'
+import { invalidQuery } from '../../store/query/invalid-query.ts'
 import { hasEquality, hasOrder, resolveCollection, resolveQuery } from '../../store/query/resolve-query.ts'
 import type { MaterializedRecord } from '../../store/store.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
@@ -102,7 +102,7 @@ export class RecordBrowser {
     { collection, where, orderBy, offset }: RecordsQuery,
   ): Promise<void> {
     if (offset > MAX_OFFSET) {
-      throw invalid(
+      throw invalidQuery(
         `The pages end at record ${MAX_OFFSET}. Narrow them with a filter, or turn the order around.`,
       )
     }
@@ -115,7 +115,7 @@ export class RecordBrowser {
     if (unindexed === null || unindexed === undefined) return
     const records = await this.#count(store, collection)
     if (records !== null && records <= MAX_SCANNED_RECORDS) return
-    throw invalid(
+    throw invalidQuery(
       `"${unindexed}" has no index, and "${collection}" is too large to be read whole while clients wait. ` +
         `Use one of: ${[...indexed].join(', ')}; or ask beside the server with \`kora-server query\`.`,
     )
@@ -174,7 +174,9 @@ function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: Collec
   for (const field of [...Object.keys(where), orderBy]) {
     const descriptor = ownValue(fields, field)
     if (descriptor !== undefined && holdsSecret(descriptor)) {
-      throw invalid(`"${field}" is a secret or holds one; records cannot be filtered or ordered by it here.`)
+      throw invalidQuery(
+        `"${field}" is a secret or holds one; records cannot be filtered or ordered by it here.`,
+      )
     }
   }
 }
@@ -182,8 +184,4 @@ function refuseSecretFields({ where, orderBy }: RecordsQuery, { fields }: Collec
 function indexedColumns(schema: SchemaDefinition, collection: string): ReadonlySet<string> {
   const leading = indexesOf(schema, collection).map(({ columns }) => columns[0] ?? 'id')
   return new Set(['id', ...leading.filter((column) => column !== '_deleted')])
-}
-
-function invalid(message: string): StoreError {
-  return new StoreError('INVALID_QUERY', message)
 }

@@ -1,6 +1,7 @@
 import { parseRecordState } from '../../core/record/codec.ts'
 import type { RecordKey } from '../append/load.ts'
 import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import { hashToBytes } from '../blobs/hash-bytes.ts'
 import { LiveRefs } from '../blobs/live-refs.ts'
 import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
@@ -33,7 +34,7 @@ export class PostgresBlobs {
         FROM {blob_refs} b JOIN {nodes} n ON n.id = b.node
         WHERE b.hash = $1 AND (b.collection, b.record_id) > ($2, $3)
         ORDER BY b.collection, b.record_id LIMIT $4`,
-      [bytesOf(hash), after?.collection ?? '', after?.recordId ?? '', limit],
+      [hashToBytes(hash), after?.collection ?? '', after?.recordId ?? '', limit],
     )
     return rows.map(([collection, recordId, author]) => ({ collection, recordId, author }))
   }
@@ -64,7 +65,7 @@ export class PostgresBlobs {
   async linkChunks(manifestHash: string, chunkHashes: readonly string[]): Promise<void> {
     await this.#write(
       'INSERT INTO {blob_chunks} (chunk, manifest) SELECT unnest($1::bytea[]), $2 ON CONFLICT DO NOTHING',
-      [chunkHashes.map(bytesOf), bytesOf(manifestHash)],
+      [chunkHashes.map(hashToBytes), hashToBytes(manifestHash)],
     )
   }
 
@@ -73,13 +74,13 @@ export class PostgresBlobs {
       `SELECT manifest, EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = c.manifest) FROM (
           SELECT manifest FROM {blob_chunks} WHERE chunk = $1 AND manifest > $2 ORDER BY manifest LIMIT $3
         ) c ORDER BY manifest`,
-      [bytesOf(chunkHash), bytesOf(after), limit],
+      [hashToBytes(chunkHash), hashToBytes(after), limit],
     )
     return rows.map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred }))
   }
 
   async noteHolders(hash: string, holders: readonly string[], sentAt: number): Promise<void> {
-    await this.#write(NOTE_HOLDERS, [bytesOf(hash), inOrder(holders), sentAt])
+    await this.#write(NOTE_HOLDERS, [hashToBytes(hash), inOrder(holders), sentAt])
   }
 
   async recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): Promise<void> {
@@ -88,7 +89,7 @@ export class PostgresBlobs {
           INSERT INTO {blob_uploads} (hash, user_id, byte_length, sent_at) VALUES ($1, $4, $5, $3)
           ON CONFLICT (hash, user_id) DO UPDATE SET sent_at = excluded.sent_at
         ) ${NOTE_HOLDERS}`,
-      [bytesOf(hash), inOrder(holders), sentAt, userId, byteLength],
+      [hashToBytes(hash), inOrder(holders), sentAt, userId, byteLength],
     )
   }
 
@@ -96,7 +97,7 @@ export class PostgresBlobs {
     const [row] = await this.#db.rows<[isHeld: boolean, isKnown: boolean]>(
       `SELECT EXISTS (SELECT FROM {blob_holders} WHERE hash = $1 AND holder = ANY ($2::text[])),
         EXISTS (SELECT FROM {blob_uploads} WHERE hash = $1) OR EXISTS (SELECT FROM {blob_holders} WHERE hash = $1)`,
-      [bytesOf(hash), holders],
+      [hashToBytes(hash), holders],
     )
     if (row?.[0]) return 'held'
     return row?.[1] ? 'held-by-others' : 'unknown'
@@ -117,7 +118,7 @@ export class PostgresBlobs {
           OR EXISTS (SELECT FROM {blob_holders} h WHERE h.hash = k.hash)
           OR EXISTS (SELECT FROM {blob_refs} b WHERE b.hash = k.hash)
           OR EXISTS (SELECT FROM {blob_chunks} c WHERE c.chunk = k.hash)`,
-      [hashes.map(bytesOf)],
+      [hashes.map(hashToBytes)],
     )
     return new Set(rows.map(([hash]) => hash.toString('hex')))
   }
@@ -127,7 +128,7 @@ export class PostgresBlobs {
     await this.#write(
       `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2)
         DELETE FROM {blob_holders} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2`,
-      [hashes.map(bytesOf), sentThrough],
+      [hashes.map(hashToBytes), sentThrough],
     )
   }
 
@@ -161,8 +162,4 @@ export class PostgresBlobs {
 /** Two senders of one tenant must not wait for each other. */
 function inOrder(holders: readonly string[]): string[] {
   return [...new Set(holders)].sort()
-}
-
-function bytesOf(hash: string): Buffer {
-  return Buffer.from(hash, 'hex')
 }

@@ -1,3 +1,5 @@
+import { uuidText } from '../../core/uuid-text.ts'
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const UUID_BYTES = 16
 
@@ -14,6 +16,5 @@ export function encodeRecordId(recordId: string): Buffer {
 /** The id that `encodeRecordId` was given. */
 export function decodeRecordId(stored: Buffer): string {
   if (stored.length !== UUID_BYTES) return stored.toString('utf8', stored[0] === 0 ? 1 : 0)
-  const hex = stored.toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  return uuidText(stored)
 }

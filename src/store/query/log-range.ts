@@ -1,4 +1,4 @@
-import { StoreError } from '../../core/errors.ts'
+import { invalidQuery } from './invalid-query.ts'
 import { describe, requireCount } from './resolve-query.ts'
 
 /** More than any log has: where no end is given. */
@@ -15,9 +15,7 @@ export function resolveRange(
   fromSequence: unknown,
   toSequence: unknown,
 ): readonly [nodeId: string, fromSequence: number, toSequence: number] {
-  if (typeof nodeId !== 'string') {
-    throw new StoreError('INVALID_QUERY', `nodeId must be a text, not ${describe(nodeId)}.`)
-  }
+  if (typeof nodeId !== 'string') throw invalidQuery(`nodeId must be a text, not ${describe(nodeId)}.`)
   return [nodeId, requireCount('fromSequence', fromSequence), endOf('toSequence', toSequence)]
 }
 

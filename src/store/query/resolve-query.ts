@@ -7,6 +7,7 @@ import type { CollectionDefinition, FieldKind, SchemaDefinition } from '../../co
 import { isStorableText } from '../../core/storable-value.ts'
 import type { ShownValue } from '../materialize/columns.ts'
 import type { CollectionQueryOptions } from '../store.ts'
+import { invalidQuery } from './invalid-query.ts'
 
 /** Columns that every record has beside its fields, and that queries may name. */
 export const RECORD_COLUMNS = ['id', '_created_at', '_updated_at'] as const
@@ -85,11 +86,11 @@ export function resolveQuery(
   requireObject('The options of a query', options)
   const { where, orderBy, orderDirection = 'asc', limit, offset = 0, after, includeDeleted = false } = options
   if (orderBy !== undefined && typeof orderBy !== 'string') {
-    throw invalid(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
+    throw invalidQuery(`orderBy must be the name of a field, not ${JSON.stringify(orderBy)}.`)
   }
   if (orderBy !== undefined) requireOrder(collection, orderBy)
   if (orderDirection !== 'asc' && orderDirection !== 'desc') {
-    throw invalid(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)
+    throw invalidQuery(`orderDirection must be "asc" or "desc", not ${JSON.stringify(orderDirection)}.`)
   }
   const ordersBy = orderBy === undefined || orderBy === 'id' ? null : orderBy
   return {
@@ -163,7 +164,7 @@ function requireOrder(collection: CollectionDefinition, name: string): void {
   requireColumn(collection, name)
   const kind = ownValue(collection.fields, name)?.kind
   if (kind === undefined || hasOrder(kind)) return
-  throw invalid(
+  throw invalidQuery(
     `Records have no order by ${quoteName(name)}, which is of kind ${kind}. Order by another field.`,
   )
 }
@@ -179,7 +180,7 @@ export function hasEquality(kind: string): boolean {
 function requireEquality(collection: CollectionDefinition, name: string): void {
   const kind = ownValue(collection.fields, name)?.kind
   if (kind === undefined || hasEquality(kind)) return
-  throw invalid(
+  throw invalidQuery(
     `Records cannot be found by the value of ${quoteName(name)}, which is rich text. ` +
       'Only null can be asked for: records without one.',
   )
@@ -188,13 +189,15 @@ function requireEquality(collection: CollectionDefinition, name: string): void {
 /** A filter that has lost its value would otherwise match records that nobody asked for. */
 function requireFilterValue(column: string, value: unknown): JsonValue {
   if (value === undefined) {
-    throw invalid(`The value for ${quoteName(column)} is undefined. Use null for records without a value.`)
+    throw invalidQuery(
+      `The value for ${quoteName(column)} is undefined. Use null for records without a value.`,
+    )
   }
   if (typeof value === 'number' && !Number.isFinite(value)) {
-    throw invalid(`The value for ${quoteName(column)} is ${value}, which no record can have.`)
+    throw invalidQuery(`The value for ${quoteName(column)} is ${value}, which no record can have.`)
   }
   if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') {
-    throw invalid(`The value for ${quoteName(column)} is a ${typeof value}; use a JSON value.`)
+    throw invalidQuery(`The value for ${quoteName(column)} is a ${typeof value}; use a JSON value.`)
   }
   return value as JsonValue // what columns cannot hold matches nothing
 }
@@ -202,13 +205,13 @@ function requireFilterValue(column: string, value: unknown): JsonValue {
 function positionOf(record: unknown, orderBy: string | null): QueryPosition {
   const { id, [orderBy ?? 'id']: value } = Object(record) as { readonly [field: string]: unknown }
   if (typeof id !== 'string' || value === undefined) {
-    throw invalid(
+    throw invalidQuery(
       `after must be a record with its "id" and ${quoteName(orderBy ?? 'id')}, as a query returns it.`,
     )
   }
-  if (!isStorableText(id)) throw invalid('The "id" of after is one that no record can have.')
+  if (!isStorableText(id)) throw invalidQuery('The "id" of after is one that no record can have.')
   if (isTime(orderBy) && !Number.isSafeInteger(value)) {
-    throw invalid(`${quoteName(orderBy)} of after must be a whole number of ms, not ${describe(value)}.`)
+    throw invalidQuery(`${quoteName(orderBy)} of after must be a whole number of ms, not ${describe(value)}.`)
   }
   return { id, value: value as ShownValue } // what columns of fields cannot hold is taken for null
 }
@@ -220,7 +223,7 @@ function isTime(column: string | null): column is '_created_at' | '_updated_at' 
 /** Refuses what is no object: a number or a text has no entries, and every record would match. */
 function requireObject(name: string, value: unknown): void {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return
-  throw invalid(`${name} must be an object, not ${describe(value)}.`)
+  throw invalidQuery(`${name} must be an object, not ${describe(value)}.`)
 }
 
 /**
@@ -230,14 +233,10 @@ function requireObject(name: string, value: unknown): void {
  */
 export function requireCount(name: string, value: unknown): number {
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
-  throw invalid(`${name} must be an integer from 0, not ${describe(value)}.`)
+  throw invalidQuery(`${name} must be an integer from 0, not ${describe(value)}.`)
 }
 
 /** A value as messages quote it, 80 characters at most. */
 export function describe(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value).slice(0, 80)
-}
-
-function invalid(message: string): StoreError {
-  return new StoreError('INVALID_QUERY', message)
 }

@@ -1,3 +1,4 @@
+import { uuidText } from '../../core/uuid-text.ts'
 import { corrupt } from '../damage/corrupt.ts'
 
 const UUID_LENGTH = 36
@@ -17,8 +18,7 @@ export function encodeRecordId(recordId: string): Buffer | string {
 export function decodeRecordId(stored: Buffer | string): string {
   if (typeof stored === 'string') return stored
   if (stored?.length !== 16) throw corrupt('A record_id of _kora_records is damaged.')
-  const hex = stored.toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  return uuidText(stored)
 }
 
 /** The first 52 bits of an operation id: what its index holds. What damage has made of a digit counts as 0. */

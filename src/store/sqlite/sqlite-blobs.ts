@@ -1,5 +1,6 @@
 import type { LogRow } from '../append/number-entries.ts'
 import type { BlobHolding, BlobReferrer, BlobUpload, ListingManifest } from '../blob-index.ts'
+import { hashToBytes } from '../blobs/hash-bytes.ts'
 import type { LiveRefs } from '../blobs/live-refs.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
@@ -25,14 +26,14 @@ export class SqliteBlobs {
   noteRefs({ entry, blobRefs, author }: LogRow): void {
     for (const hash of blobRefs) {
       const node = author === null ? NOBODY : this.#nodes.intern(author)
-      this.#statements.insertRef.run(bytesOf(hash), entry.collection, entry.recordId, node)
+      this.#statements.insertRef.run(hashToBytes(hash), entry.collection, entry.recordId, node)
     }
   }
 
   readReferrers(hash: string, limit: number, after?: BlobReferrer): BlobReferrer[] {
     const { collection, recordId } = after ?? { collection: '', recordId: '' }
     return this.#statements.referrers
-      .all(bytesOf(hash), collection, recordId, limit)
+      .all(hashToBytes(hash), collection, recordId, limit)
       .map(([name, id, node]) => ({
         collection: name,
         recordId: id,
@@ -63,29 +64,29 @@ export class SqliteBlobs {
   }
 
   linkChunks(manifestHash: string, chunkHashes: readonly string[]): void {
-    const manifest = bytesOf(manifestHash)
-    for (const chunk of chunkHashes) this.#statements.insertChunk.run(bytesOf(chunk), manifest)
+    const manifest = hashToBytes(manifestHash)
+    for (const chunk of chunkHashes) this.#statements.insertChunk.run(hashToBytes(chunk), manifest)
   }
 
   readManifests(chunkHash: string, limit: number, after: string): ListingManifest[] {
     return this.#statements.manifests
-      .all(bytesOf(chunkHash), bytesOf(after), limit)
+      .all(hashToBytes(chunkHash), hashToBytes(after), limit)
       .map(([manifest, isReferred]) => ({ hash: manifest.toString('hex'), isReferred: isReferred === 1 }))
   }
 
   noteHolders(hash: string, holders: readonly string[], sentAt: number): void {
     const { noteHolder } = this.#uploadStatements()
-    for (const holder of holders) noteHolder.run(bytesOf(hash), holder, sentAt)
+    for (const holder of holders) noteHolder.run(hashToBytes(hash), holder, sentAt)
   }
 
   recordUpload({ hash, byteLength, userId, holders }: BlobUpload, sentAt: number): void {
-    this.#uploadStatements().noteUpload.run(bytesOf(hash), userId, byteLength, sentAt)
+    this.#uploadStatements().noteUpload.run(hashToBytes(hash), userId, byteLength, sentAt)
     this.noteHolders(hash, holders, sentAt)
   }
 
   checkHolders(hash: string, holders: readonly string[]): BlobHolding {
     for (const holder of holders) {
-      if (this.#statements.holder.get(bytesOf(hash), holder) !== undefined) return 'held'
+      if (this.#statements.holder.get(hashToBytes(hash), holder) !== undefined) return 'held'
     }
     return this.#wasSent(hash) ? 'held-by-others' : 'unknown'
   }
@@ -96,20 +97,20 @@ export class SqliteBlobs {
 
   isKnown(hash: string): boolean {
     const { isReferred, isListed } = this.#statements
-    const isNamed = [isReferred, isListed].some((statement) => statement.get(bytesOf(hash)) !== undefined)
+    const isNamed = [isReferred, isListed].some((statement) => statement.get(hashToBytes(hash)) !== undefined)
     return isNamed || this.#wasSent(hash)
   }
 
   #wasSent(hash: string): boolean {
     const { upload, anyHolder } = this.#statements
-    return [upload, anyHolder].some((statement) => statement.get(bytesOf(hash)) !== undefined)
+    return [upload, anyHolder].some((statement) => statement.get(hashToBytes(hash)) !== undefined)
   }
 
   deleteUploads(hashes: readonly string[], sentThrough: number): void {
     const { removeUploads, removeHolders } = this.#uploadStatements()
     for (const hash of hashes) {
-      removeUploads.run(bytesOf(hash), sentThrough)
-      removeHolders.run(bytesOf(hash), sentThrough)
+      removeUploads.run(hashToBytes(hash), sentThrough)
+      removeHolders.run(hashToBytes(hash), sentThrough)
     }
   }
 
@@ -129,10 +130,6 @@ const MAX_STATE_LENGTH = 1024 * 1024
 
 /** Stands for an author who has not proved to be anybody: names are numbered from 1. */
 const NOBODY = 0
-
-function bytesOf(hash: string): Buffer {
-  return Buffer.from(hash, 'hex')
-}
 
 function prepareStatements(db: SqliteDatabase) {
   return {
