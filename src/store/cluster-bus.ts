@@ -1,44 +1,46 @@
 /**
- * What servers of one database tell each other beside the log: presence and everything else that is
- * not stored. At most once: what is lost is sent again by whoever needs it to be known.
+ * Messages between servers of one database, beside the log: presence and everything else that is not stored.
+ * Delivered at most once; a sender that needs a message to arrive has to repeat it.
  */
 export interface ClusterBus {
   /** Id of this process. */
   readonly serverId: string
-  /** The other servers that run, by their ids. */
+  /** The ids of the other running servers. */
   members(): ReadonlySet<string>
   /**
-   * Tells every other server. Returns at once; nothing is promised.
+   * Sends a message to every other server. Returns at once, without any guarantee.
    *
-   * @returns false when nobody is told: there is no other server, the payload is too long, or more of the topic waits
-   * than is kept
+   * @returns false when nothing is sent: there is no other server, the payload is too long, or too much of the
+   *   topic is waiting
    */
   publish(topic: string, payload: string): boolean
   /**
-   * Tells every other server what `source` gives, as soon as there is room for it and before what is published. For
-   * what must not be dropped, however much of all else there is. One that is given again while it is asked is one.
+   * Sends the payloads of `source` to every other server, as soon as there is room and before published messages.
+   * It is for messages that must not be dropped, however much else is waiting. Passing the same source again while
+   * it is waiting has no effect.
    */
   publishFrom(topic: string, source: ClusterSource): void
   /**
-   * Listens to what others publish, in their order. Who sends it is not proven: the listener throws a `ProtocolError`
-   * for what no server publishes. Whatever it throws, or rejects with, is logged and costs nobody else anything.
+   * Listens to messages of other servers, in the order of each. The sender is not authenticated: the listener
+   * throws a `ProtocolError` for a message that no server sends. An error or rejection of the listener is logged,
+   * and affects nothing else.
    *
-   * @returns a function that ends it
+   * @returns a function that ends the subscription
    */
   subscribe(topic: string, listener: ClusterListener): () => void
   /**
-   * Tells of other servers: `joined` also when this one can hear a member again, which may have missed
-   * something; `left` when it said so, or was silent for longer than its lease.
+   * Reports changes of membership. `joined` is also reported when this server can hear a member again, which may
+   * have missed something; `left` when a server said so, or was silent for longer than its lease.
    */
   onMembership(listener: (change: MembershipChange) => void): () => void
 }
 
-/** Gives the next payload, which it has kept and changed until now, or null when there is none. */
+/** Returns the next payload, as late as possible so that it can still change, or null when there is none. */
 export type ClusterSource = () => string | null
 
 export type ClusterListener = (payload: string, serverId: string) => unknown
 
-/** Published, without a payload, when something was revoked: the revocations are to be read again. */
+/** Published without a payload when something was revoked, so that servers read the revocations again. */
 export const REVOKED_TOPIC = 'revoked'
 
 export interface MembershipChange {

@@ -1,3 +1,3 @@
-/** How databases hold the kind of an entry of the log. Stored: never change them. */
+/** Stored numbers for the kinds of log entries: never change them. */
 export const KIND_OPERATION = 0
 export const KIND_SNAPSHOT = 1

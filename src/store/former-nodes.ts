@@ -1,17 +1,17 @@
 /*
- * The nodes that a server wrote as before a restore: the ones of the log that was replaced, and of the one that the
- * backup was made of. Stores keep them as JSON.
+ * Nodes that a server wrote as before a restore: that of the log that was replaced, and that of the log in the
+ * backup. Stores keep them as JSON.
  */
 
 /**
- * Size of the JSON: room for some 50 ids that stores make. The first line of a backup holds it too, and has
- * 4096 bytes at most.
+ * Size of the JSON: room for some 50 ids that stores generate. The first line of a backup, of at most 4096 bytes,
+ * contains it too.
  */
 const MAX_BYTES = 2048
 
 /**
- * The former nodes with some more, those that were added last at the end. Where they are too many the first ones are
- * forgotten, of which devices then send again what they hold.
+ * Adds former nodes, at the end. Where they become too many, the first ones are forgotten; devices then send again
+ * what they have of those.
  */
 export function addFormerNodes(
   known: ReadonlySet<string>,
@@ -23,8 +23,8 @@ export function addFormerNodes(
     former.delete(nodeId)
     former.add(nodeId)
   }
-  former.delete(presentNodeId) // an id that the application has chosen stays
-  former.delete('') // of a store without tables
+  former.delete(presentNodeId) // stays if the application has chosen it
+  former.delete('') // the node id of a store without tables
   for (const oldest of former) {
     if (Buffer.byteLength(serializeFormerNodes(former)) <= MAX_BYTES) break
     former.delete(oldest)
@@ -32,12 +32,12 @@ export function addFormerNodes(
   return former
 }
 
-/** The JSON that the nodes are stored as. `parseFormerNodes` reads it. */
+/** The JSON form in which the nodes are stored, read by `parseFormerNodes`. */
 export function serializeFormerNodes(nodeIds: ReadonlySet<string>): string {
   return JSON.stringify([...nodeIds])
 }
 
-/** What cannot be read is not known. */
+/** Text that cannot be read counts as no nodes. */
 export function parseFormerNodes(stored: string | null): ReadonlySet<string> {
   try {
     const nodeIds: unknown = JSON.parse(stored ?? '[]')

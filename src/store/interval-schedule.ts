@@ -4,19 +4,19 @@ export interface IntervalScheduleOptions {
   readonly runtime: Runtime
   readonly everyMs: number
   /**
-   * Is to end soon once the signal has aborted.
+   * One run. It should end soon after the signal has aborted.
    *
    * @returns ms until the next run
    */
   readonly run: (signal: AbortSignal) => Promise<number>
-  /** Is told what ends a run, which is then tried again; not of one that the stop has ended. */
+  /** Called with the error that ended a run, which is then repeated; not after a stop. */
   readonly onFailure: (error: unknown) => void
 }
 
 const RETRY_MS = 60_000
 const MAX_WAIT_MS = 60 * 60 * 1000 // a timer cannot wait for a month
 
-/** Runs something again and again, each time so long after it has ended. */
+/** Runs something again and again, with a pause after each run. */
 export class IntervalSchedule {
   readonly #options: IntervalScheduleOptions
   readonly #stop = new AbortController()
@@ -31,7 +31,7 @@ export class IntervalSchedule {
     this.#waitUntil(this.#options.runtime.monotonicNow() + delayMs)
   }
 
-  /** Resolves when nothing runs. */
+  /** Resolves when nothing is running. */
   settled(): Promise<void> {
     return this.#running
   }

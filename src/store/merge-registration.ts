@@ -1,10 +1,11 @@
 import type { NodeCondition, NodeRegistration, NodeUpdate } from './node-index.ts'
 
 /**
- * What holds of a node once it is updated: the user that it is bound to stays, and so does what the update leaves out.
+ * The registration of a node after an update. The user that it is bound to stays, as does everything that the
+ * update leaves out.
  *
- * @param onlyWhile nothing is changed of a node of which this does not hold
- * @returns `before` itself, where nothing is changed
+ * @param onlyWhile condition on the node without which nothing is changed
+ * @returns `before` itself, if nothing is changed
  * @see NodeIndex.registerNode
  */
 export function mergeRegistration(

@@ -1,61 +1,61 @@
 import type { VersionVector } from '../core/version-vector.ts'
 
-/** A node that has spoken to this server. */
+/** A node that has connected to this server. */
 export interface NodeRegistration {
   readonly nodeId: string
-  /** The user the node is bound to; null while nobody authenticated has used it. */
+  /** The user that the node is bound to; null while no authenticated user has used it. */
   readonly userId: string | null
-  /** Opaque text of sync/handshake/scope-era.ts, or `OF_FORMER_LOG`; null where nobody has restricted the node yet. */
+  /** Opaque text of sync/handshake/scope-era.ts, or `OF_FORMER_LOG`; null for a node without restrictions so far. */
   readonly scopeEra: string | null
   /**
-   * Delivery sequence up to which the version vector of a client without watermark tells what it has;
-   * `EMPTY_LOG` where that is nothing yet; 0 where it is not known.
+   * Delivery sequence up to which the version vector of a client without watermark can be trusted; `EMPTY_LOG`
+   * where it cannot be at all; 0 where unknown.
    */
   readonly legacyPosition: number
 }
 
-/** What is to hold of a node from now on; whatever is left out stays as it was. */
+/** New properties of a node; those that are left out stay as they are. */
 export interface NodeUpdate extends Partial<NodeRegistration> {
   readonly nodeId: string
 }
 
-/** What must hold of a node, or nothing of it is changed. */
+/** A condition on a node without which an update changes nothing. */
 export type NodeCondition = Pick<NodeRegistration, 'scopeEra'>
 
 export interface HandshakeVectorQuery {
-  /** Nodes of which the highest entry is told, be it the owner's or a guest's. */
+  /** Nodes of which the highest entry is wanted, whether of the owner or a guest. */
   readonly nodeIds: readonly string[]
-  /** An entry that is told as it stands: of a node's owner, or of a guest. @see guestEntry */
+  /** An entry that is wanted as it is: of a node's owner, or of a guest. @see guestEntry */
   readonly entry: string | null
-  /** Nodes of this user, and those that belong to nobody, are told too, though nobody asks. */
+  /** Nodes of this user, and nodes without a user, are included without being asked for. */
   readonly userId: string | null
   /** The most of these. */
   readonly maxOthers: number
 }
 
 /**
- * `scopeEra` of a node that had one when another log took the place of the one it had read: equal to none, so that what
- * it has counts as reached under another grant.
+ * `scopeEra` of a node that had one when another log replaced the one that it had read. It equals no other, so that
+ * whatever the node has counts as reached under another grant.
  */
 export const OF_FORMER_LOG = 'restored'
 
-/** `legacyPosition` of a node that came when there was no operation yet: 0 is for those of whom nothing is known. */
+/** `legacyPosition` of a node that came when there was no operation yet. Not 0, which means unknown. */
 export const EMPTY_LOG = -1
 
-/** The nodes that have spoken to the server, and the version vector. */
+/** The nodes that have connected to the server, and the version vector. */
 export interface NodeIndex {
   /**
-   * Node → the highest sequence number of it that the store has; of what others have brought, up to the first that is
-   * missing. Entries of guests are left out. @see guestEntry
+   * Maps each node to the highest sequence number that the store has of it; where carriers have brought its
+   * operations, up to the first missing one. Entries of guests are left out. @see guestEntry
    */
   getVersionVector(): Promise<VersionVector>
-  /** What a handshake tells of the vector. Never the whole vector of millions. */
+  /** The part of the vector for a handshake, never the whole of a vector of millions. */
   getHandshakeVector(query: HandshakeVectorQuery): Promise<VersionVector>
   readNodes(nodeIds: readonly string[]): Promise<Map<string, NodeRegistration>>
   /**
-   * Inserts or updates; a `userId` that is already set is kept. Returns what holds afterwards.
+   * Inserts or updates a node; a `userId` that is already set is kept. Returns the resulting registration.
    *
-   * @param onlyWhile changes nothing where the node has been granted another view since: what is told of a
+   * @param onlyWhile changes nothing if the node has since been granted another view: the update then is of a
    *   session that another one has followed
    */
   registerNode(node: NodeUpdate, onlyWhile?: NodeCondition): Promise<NodeRegistration>

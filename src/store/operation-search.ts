@@ -1,4 +1,4 @@
-/** Which operations of the log are wanted; every condition that is given must hold. */
+/** Which operations of the log are wanted; all given conditions must hold. */
 export interface OperationFilter {
   readonly collection?: string
   readonly recordId?: string
@@ -21,10 +21,10 @@ export interface LoggedOperation {
   readonly wireJson: string
 }
 
-/** Reads of the log for people and backups: operations only, no snapshots. */
+/** Reads of the log for people and backups: operations only, without snapshots. */
 export interface OperationSearch {
-  /** The first operations that match, in delivery order; none: the end is reached. */
+  /** The first matching operations, in delivery order; none: the end is reached. */
   readOperations(filter: OperationFilter, page: OperationPage): Promise<readonly LoggedOperation[]>
-  /** The delivery sequence above which the last `count` matching operations stand. */
+  /** The delivery sequence above which the last `count` matching operations lie. */
   findOperationTail(filter: OperationFilter, count: number): Promise<number>
 }

@@ -1,6 +1,6 @@
 export type JsonObject = { readonly [key: string]: unknown }
 
-/** The object, or the list, that a line of JSON holds; null for every other text. */
+/** The object or array in a line of JSON; null for any other text. */
 export function parseObject(text: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(text)

@@ -17,44 +17,44 @@ import type { RevocationSubject } from '../revocations.ts'
  *   {"section":"schema",…}\n                                                  then b bytes
  *   {"end":true,"nodes":n,"revocations":v,"operations":m,"maxDeliverySequence":…,"sha256":…}\n
  *
- * The bytes of a section are gzip of `count` lines of JSON, `rawBytes` long. Its sha256 is that of
- * the bytes as they stand in the file, so that a reader with little memory uses no section before it
- * has proved whole; that of the trailer is over every byte before itself.
+ * The bytes of a section are `count` lines of JSON, compressed with gzip; `rawBytes` is their length before that.
+ * Its sha256 covers the bytes as they are in the file, so that a reader with little memory uses a section only
+ * after it has been verified; that of the trailer covers every byte before itself.
  *
- * Version 3 is that of a store that had recorded a schema, which is the one line of the last section. Without it, version 2
- * is that of a log that was compacted; and without sections of `dropped` it is version 1.
+ * Version 3 is for a store with a recorded schema, which is the one line of the last section. Without a schema,
+ * version 2 is for a log that was compacted; without `dropped` sections, it is version 1.
  *
- * A backup holds what was said to the server, not what the server made of it: records, tables,
- * snapshots and delivery sequences follow from the operations. What other versions of the schema were does not: devices
- * tell only their number. @see docs/backups.md
+ * A backup holds what the server was told, not what it made of that: records, tables, snapshots and delivery
+ * sequences follow from the operations. The other versions of the schema do not follow from them, because devices
+ * only tell their number. @see docs/backups.md
  */
 
 const BACKUP_FORMAT = 'kora-server-backup'
 const BACKUP_VERSION = 3
-/** Format version for a store without a schema; earlier builds read up to it. */
+/** Format version for a store without a schema; earlier builds read versions up to this one. */
 const COMPACTED_VERSION = 2
-/** Format version for such a store whose log was never compacted; the first release reads it. */
+/** Format version for such a store if its log was never compacted; the first release reads it. */
 const UNCOMPACTED_VERSION = 1
 
 /** Kinds of sections, in their order. */
 export const SECTION_KINDS = ['nodes', 'revocations', 'operations', 'dropped', 'schema'] as const
 export type SectionKind = (typeof SECTION_KINDS)[number]
 
-/** A section is as large as this when written, and larger only where one operation is. */
+/** Size of a section when written, unless a single operation is larger. */
 export const SECTION_BYTES = 1024 * 1024
-/** What a reader holds at once at most. An operation is as large as it was accepted. */
+/** Most bytes that a reader holds at once. Operations are as large as they were when accepted. */
 export const MAX_SECTION_BYTES = 256 * 1024 * 1024
 export const MAX_LINE_BYTES = 4096
 /**
- * Bytes of the section of the schema. One of a thousand fields takes some 250 kB, with twenty earlier
+ * Most bytes in the section of the schema. A schema of a thousand fields takes some 250 kB, with twenty earlier
  * versions half a megabyte.
  */
 export const MAX_SCHEMA_BYTES = 16 * 1024 * 1024
 
 export interface BackupHeader {
-  /** False: the log was never compacted, and there are no sections of `dropped`. */
+  /** False: the log was never compacted, so there are no `dropped` sections. */
   readonly isCompacted: boolean
-  /** False: there is no section of the schema. */
+  /** False: there is no schema section. */
   readonly hasSchema: boolean
   /** ISO 8601 */
   readonly createdAt: string
@@ -77,9 +77,9 @@ export interface BackupTrailer {
   readonly revocations: number
   readonly operations: number
   readonly dropped: number
-  /** How many schemas: 1 or 0. */
+  /** Number of schemas: 1 or 0. */
   readonly schema: number
-  /** Highest delivery sequence of the log that the backup was made of. */
+  /** Highest delivery sequence of the log when the backup was made. */
   readonly maxDeliverySequence: number
   readonly sha256: string
 }
@@ -94,7 +94,7 @@ export type BackupRevocation = RevocationSubject & { readonly revokedAt: number 
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-/** The first line of a backup, with the lowest version that can say all of it. */
+/** The first line of a backup, with the lowest version that can express all of it. */
 export function formatHeader(header: BackupHeader): string {
   const { isCompacted, hasSchema, createdAt, nodeId, formerNodeIds } = header
   const version = versionOf(header)
@@ -103,7 +103,7 @@ export function formatHeader(header: BackupHeader): string {
     version,
     createdAt,
     nodeId,
-    ...(hasSchema && isCompacted && { compacted: true }), // of the others the version says it
+    ...(hasSchema && isCompacted && { compacted: true }), // for other headers, the version says it
     ...(formerNodeIds.length > 0 && { formerNodeIds }),
   })}\n`
 }
@@ -123,7 +123,7 @@ export function formatTrailer(trailer: BackupTrailer): string {
   return `${formatTrailerStart(trailer)}${JSON.stringify(trailer.sha256)}}\n`
 }
 
-/** The trailer up to its checksum, which covers this, too. */
+/** The trailer up to its checksum, which covers this part too. */
 export function formatTrailerStart(trailer: Omit<BackupTrailer, 'sha256'>): string {
   const { nodes, revocations, operations, dropped, schema, maxDeliverySequence } = trailer
   const counts = {
@@ -243,7 +243,7 @@ export function parseDropped(line: string): DroppedOperation {
 const DAMAGED_DROPPED = 'an entry of a dropped operation is damaged'
 
 /**
- * Builds a `BACKUP_INVALID` error.
+ * Makes a `BACKUP_INVALID` error.
  *
  * @param reason the end of a sentence about the backup, without its full stop
  */
@@ -267,7 +267,7 @@ function toTrailer(value: JsonObject): BackupTrailer | null {
   return { nodes, revocations, operations, dropped, schema, maxDeliverySequence, sha256 }
 }
 
-/** Text that every store can hold: found out here, before the first write. */
+/** True for text that every store can hold. Checked here, before the first write. */
 function isText(value: unknown): value is string {
   return typeof value === 'string' && isStorableText(value)
 }

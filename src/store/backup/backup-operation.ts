@@ -7,7 +7,7 @@ import type { RestoredOperation } from '../restore.ts'
 import { invalidBackup, MAX_SECTION_BYTES } from './backup-format.ts'
 
 /**
- * The operation of a line, checked as one that comes from a client.
+ * Parses the operation in a line, with the checks for operations of clients.
  *
  * @throws StoreError `BACKUP_INVALID`
  */
@@ -19,15 +19,15 @@ export function parseBackupOperation(line: string): RestoredOperation {
   return { operation: received.operation, wireJson: received.wireJson }
 }
 
-/** Why no restore takes an operation of the log, as a part of a sentence; null for one that is taken. */
+/** Why a restore would refuse an operation of the log, as part of a sentence; null when it would not. */
 export function refuseRestore(wireJson: string): string | null {
   const received = parseLogged(parseJson(wireJson))
   return received.ok ? null : reasonOf(received)
 }
 
 /**
- * Earlier releases copied text that no operation may hold into the `previousData` of what the server wrote. It is no part
- * of the id, and is replaced as it is in records.
+ * Replaces text that operations may no longer hold: earlier releases copied it into the `previousData` of
+ * operations that the server wrote. That is not part of the id, and is replaced as in records.
  */
 function parseLogged(value: unknown): ReceivedOperation {
   const received = parseOperation(value, MAX_SECTION_BYTES)
@@ -36,14 +36,14 @@ function parseLogged(value: unknown): ReceivedOperation {
 }
 
 function withStorablePast(operation: PlainObject, previousData: PlainObject): PlainObject {
-  return { ...operation, previousData: storableFields(previousData as FieldValues) } // of parsed JSON
+  return { ...operation, previousData: storableFields(previousData as FieldValues) } // parsed from JSON
 }
 
 function reasonOf({ refusal }: Extract<ReceivedOperation, { ok: false }>): string {
   return refusal.message.replace(/\.$/, '')
 }
 
-/** undefined for what is none */
+/** undefined for invalid JSON */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -12,29 +12,30 @@ export interface BackupScheduleOptions {
   /** Closed by `stop()`. */
   readonly target: BackupTarget
   readonly everyMs: number
-  /** How many backups stay; the oldest goes when a new one is whole. */
+  /** Number of backups to keep; the oldest is removed once a new one is complete. */
   readonly keep: number
 }
 
-/** The name tells the time, so that a restart goes on with the schedule, and sorting by name is by age. */
+/** The name contains the time, so that a restart continues the schedule, and sorting by name is sorting by age. */
 const NAME = /^kora-(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})Z\.backup$/
-// The clock of a machine that slept has moved on, and another server may have written one.
+// Looks again at least this often: the clock of a machine that slept has moved on, and another server may have
+// written a backup.
 const LOOK_AGAIN_MS = 60 * 60 * 1000
 /**
- * So much earlier than it is due a backup may be written. Servers that share the place choose the moment at random:
- * who comes later finds that of the other.
+ * How long before it is due a backup may be written. Servers that share the place choose a random moment within
+ * this lead, so the later one finds the other's backup.
  */
 const MAX_LEAD_MS = 10 * 60 * 1000
-/** The lead as a share of `everyMs`, where that is less. */
+/** The lead as a share of `everyMs`, used where that is less. */
 const MAX_LEAD_SHARE = 0.1
-/** So far the clocks of servers that share the place may be apart. */
+/** How far apart the clocks of servers that share the place may be. */
 const CLOCK_TOLERANCE_MS = 5 * 60 * 1000
-/** What a killed server left behind. A backup that is being written is younger. */
+/** Age after which a partial file was left by a killed server: a backup that is being written is younger. */
 const STALE_PARTIAL_MS = 24 * 60 * 60 * 1000
 
 /**
- * Writes backups to a folder or a bucket, each so long after the last one that is found there.
- * Servers that share the place share the schedule: mostly one of them writes each backup.
+ * Writes backups to a folder or a bucket, each at an interval after the latest one found there. Servers that share
+ * the place share the schedule: usually only one of them writes each backup.
  */
 export class BackupSchedule {
   readonly #options: BackupScheduleOptions
@@ -60,7 +61,7 @@ export class BackupSchedule {
     return this.#schedule.settled()
   }
 
-  /** Gives up a backup that is being written. */
+  /** Ends the schedule, and gives up a backup that is being written. */
   async stop(): Promise<void> {
     await this.#schedule.stop()
     await this.#options.target.close()
@@ -96,7 +97,10 @@ export class BackupSchedule {
     return newest === undefined ? 0 : timeOf(newest) + everyMs - runtime.now()
   }
 
-  /** An empty log is worth no backup, and least of all those that would go for it, which may be all that is left. */
+  /**
+   * Writes no backup of an empty log: it would be worthless, and would displace backups that may be all that is
+   * left.
+   */
   async #passOver(signal: AbortSignal): Promise<void> {
     const { target, logger } = this.#options
     const backups = await this.#listBackups(signal)
@@ -119,7 +123,7 @@ export class BackupSchedule {
     logEvent(logger, LOG_EVENTS.backupWritten, { file: target.locate(name), operations, bytes, durationMs })
   }
 
-  /** The new backup is whole, so that what fails here is tried again after the next one. */
+  /** Removes the oldest backups. The new one is complete, so a failure here is retried after the next one. */
   async #rotate(signal: AbortSignal): Promise<void> {
     const { target, keep, runtime, logger } = this.#options
     try {
@@ -136,13 +140,13 @@ export class BackupSchedule {
     }
   }
 
-  /** Oldest first. Nobody knows how old one is whose time is yet to come: it comes before all others. */
+  /** Lists backups, oldest first. One from the future is of unknown age, so it counts as older than all others. */
   async #listBackups(signal: AbortSignal): Promise<string[]> {
     const names = (await this.#options.target.list(signal)).filter((name) => NAME.test(name)).sort()
     return [...names.filter((name) => this.#isAhead(name)), ...names.filter((name) => !this.#isAhead(name))]
   }
 
-  /** Whether a clock that was wrong has named it. */
+  /** True where the name was given by a clock that was wrong. */
   #isAhead(name: string): boolean {
     return timeOf(name) > this.#options.runtime.now() + CLOCK_TOLERANCE_MS
   }

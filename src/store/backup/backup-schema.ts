@@ -10,17 +10,21 @@ import { MAX_VERSIONS } from '../materialize/earlier-fields.ts'
 import { asTablesAre } from '../materialize/join-schemas.ts'
 import { invalidBackup, MAX_SCHEMA_BYTES } from './backup-format.ts'
 
-/** Some seven thousand take V8's stack; the form of a schema itself takes some seventy, the rest is its defaults'. */
+/**
+ * About seven thousand levels exhaust V8's stack; the structure of a schema takes some seventy, the rest is in its
+ * defaults.
+ */
 const MAX_DEPTH = 500
-/** Each of them, and each relation, is compared with all others. */
+/** Bounded because each name, and each relation, is compared with all others. */
 const MAX_NAMES = 10_000
-/** Characters of what is said of its problems. */
+/** Characters of its problems that are shown. */
 const MAX_SHOWN = 500
 
 /**
- * The schema that the store has recorded, as the line of a backup. JSON drops functions; of resolvers it keeps the hashes.
+ * The recorded schema of the store, as the line of a backup. JSON drops functions, so only the hashes of resolvers
+ * are kept.
  *
- * @returns null for one that no reader would take: a backup without it is worth more than none
+ * @returns null for a schema that no reader would accept: a backup without it is better than none
  */
 export function formatSchema(schema: SchemaDefinition): string | null {
   const line = JSON.stringify(schema)
@@ -34,8 +38,9 @@ export function formatSchema(schema: SchemaDefinition): string | null {
 }
 
 /**
- * The schema that the store of a backup had recorded, with what it remembered of earlier ones. All of it may become
- * tables and columns, and every name stands in SQL: what breaks a rule anywhere in it is refused, not left out.
+ * Parses the schema recorded by the store of a backup, and what that remembered of earlier ones. All of it may
+ * become tables and columns, and every name appears in SQL: so anything that breaks a rule is refused, not left
+ * out.
  *
  * @throws StoreError `BACKUP_INVALID`
  */
@@ -55,7 +60,7 @@ export function parseBackupSchema(line: string): SchemaDefinition {
     return schema
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error
-    // It names names of the file, which may be made for whoever reads them on a terminal.
+    // It quotes names from the file, which may have been crafted for a reader at a terminal.
     const shown = messageOf(error)
       .slice(0, MAX_SHOWN)
       .replace(/\p{Cc}+/gu, ' ')
@@ -73,7 +78,7 @@ function parseJson(line: string): unknown {
   }
 }
 
-/** What `parseSchema` would leave out of them, because it takes a store's word for them. */
+/** Refuses parts that `parseSchema` would leave out, because it trusts a store with them. */
 function requireRetired(retired: unknown): void {
   if (retired === undefined) return
   if (!isPlainObject(retired)) throw invalidBackup(DAMAGED_SCHEMA)
@@ -105,7 +110,7 @@ function isVersion(text: string): boolean {
   return Number.isInteger(version) && version >= 1 && String(version) === text
 }
 
-/** Goes no deeper than that itself. */
+/** Recurses no deeper than `levels`. */
 function isDeeperThan(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false
   if (levels === 0) return true

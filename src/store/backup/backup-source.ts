@@ -7,17 +7,20 @@ import { describeValue } from '../../protocol/json-value.ts'
 import type { BackupBytes } from './byte-reader.ts'
 import { toFolderError } from './write-backup-file.ts'
 
-/** The bytes of a backup, whole or in pieces, or a function that begins to read them anew each time. */
+/** The bytes of a backup, whole or in pieces, or a function that starts reading them each time it is called. */
 export type BackupSource = Uint8Array | BackupBytes | (() => Uint8Array | BackupBytes)
 
-/** A backup that can be read again and again. */
+/** A backup that can be read more than once. */
 export interface OpenedBackup {
-  /** From the beginning; the next one only after this one was read to its end. */
+  /** Reads from the beginning. Call it again only after the last reading has reached the end. */
   open(): BackupBytes
   close(): Promise<void>
 }
 
-/** Keeps what can be read only once in a temporary file, which goes away with it, or with the process. */
+/**
+ * Opens a source. One that can be read only once is kept in a temporary file, which disappears when it is closed or
+ * the process ends.
+ */
 export function openBackupSource(source: BackupSource): OpenedBackup {
   if (typeof source === 'function' || source instanceof Uint8Array) {
     return { open: () => beginReading(source), async close() {} }
@@ -26,9 +29,9 @@ export function openBackupSource(source: BackupSource): OpenedBackup {
 }
 
 /**
- * Begins to read a backup.
+ * Starts reading a backup.
  *
- * @throws StoreError `INVALID_ARGUMENT` for what holds no bytes, as a program without types may give
+ * @throws StoreError `INVALID_ARGUMENT` for a source that is not bytes, which an untyped program may pass
  */
 export function beginReading(source: BackupSource): BackupBytes {
   const bytes = typeof source === 'function' ? source() : source
@@ -40,14 +43,17 @@ export function beginReading(source: BackupSource): BackupBytes {
   )
 }
 
-/** False for text, whose pieces are no bytes: it is mostly meant as the name of a file. */
+/**
+ * True for an iterable other than text: its characters would not be bytes, and it was probably meant as the name of
+ * a file.
+ */
 function isIterable(bytes: unknown): boolean {
   return (
     typeof bytes === 'object' && bytes !== null && (Symbol.asyncIterator in bytes || Symbol.iterator in bytes)
   )
 }
 
-/** The bytes of a file, each time anew. */
+/** The bytes of a file, read from the start on each call. */
 export function fileSource(path: string): () => ReadStream {
   return () => createReadStream(path, { highWaterMark: READ_BYTES })
 }
@@ -80,7 +86,7 @@ class SpooledBackup implements OpenedBackup {
   }
 }
 
-/** A file that is gone when it is closed, also by the end of the process: it holds what everybody wrote. */
+/** Opens a file that disappears when it is closed, or the process ends, because it holds the data of all users. */
 async function openUnnamedFile(): Promise<FileHandle> {
   const directory = await makeTemporaryDirectory()
   try {

@@ -1,31 +1,31 @@
 import type { WrittenBackup } from './write-backup-file.ts'
 
 /**
- * Where scheduled backups are kept: a folder, or a bucket of object storage. A call whose signal aborts
- * ends soon, however long the place takes to answer.
+ * The place of scheduled backups: a folder, or a bucket of object storage. A call whose signal aborts ends soon,
+ * however long the place takes to answer.
  */
 export interface BackupTarget {
-  /** As messages call it: the folder, or `s3://bucket/prefix`. */
+  /** Its name in messages: the folder, or `s3://bucket/prefix`. */
   readonly label: string
   /** The names of everything in it, in any order. */
   list(signal: AbortSignal): Promise<readonly string[]>
   /**
-   * Nothing appears under the name before the backup is whole.
+   * Writes a backup, which appears under its name only when it is complete.
    *
-   * @param signal when it aborts, nothing is left
+   * @param signal when it aborts, nothing is left behind
    */
   write(name: string, source: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<WrittenBackup>
   remove(name: string, signal: AbortSignal): Promise<void>
-  /** Removes what killed servers have left behind of backups that `isBackup` knows by their name. */
+  /** Removes the unfinished files of killed servers, if `isBackup` recognizes their names. */
   removeUnfinished(
     options: {
       readonly isBackup: (name: string) => boolean
-      /** ms since the epoch; what is younger may still be written */
+      /** ms since the epoch; a younger file may still be being written */
       readonly olderThan: number
     },
     signal: AbortSignal,
   ): Promise<void>
-  /** Where a backup lies, for the log. */
+  /** Location of a backup, for the log. */
   locate(name: string): string
   close(): Promise<void>
 }

@@ -2,7 +2,7 @@ import type { BackupTarget } from './backup-target.ts'
 import { S3Bucket, type S3BucketOptions } from './s3-bucket.ts'
 import type { WrittenBackup } from './write-backup-file.ts'
 
-/** Backups as objects of one bucket, whose keys begin with one prefix. */
+/** Keeps backups as objects in a bucket, under keys with a common prefix. */
 export class BucketTarget implements BackupTarget {
   readonly label: string
   readonly #bucket: S3Bucket

@@ -8,7 +8,7 @@ const NEWLINE = 0x0a
 /** The bytes of a backup, in pieces of any size. */
 export type BackupBytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 
-/** Takes lines and runs of bytes from a stream, and hashes what it takes. Holds what was asked for, no more. */
+/** Takes lines and runs of bytes from a stream, and hashes them. It holds only what was asked for. */
 export class ByteReader {
   readonly #source: AsyncIterator<Uint8Array> | Iterator<Uint8Array>
   readonly #hash = createHash('sha256')
@@ -24,12 +24,12 @@ export class ByteReader {
     return this.#bytesRead
   }
 
-  /** The line that was read last, with its line feed. */
+  /** The last line that was read, with its line feed. */
   get lastLine(): string {
     return this.#lastLine
   }
 
-  /** SHA-256 of everything taken so far, to go on with. */
+  /** SHA-256 of everything taken so far, as a copy that can be updated. */
   hash(): Hash {
     return this.#hash.copy()
   }

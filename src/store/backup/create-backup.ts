@@ -23,10 +23,10 @@ import { formatSchema } from './backup-schema.ts'
 import { isReplacedLog } from './restored-base.ts'
 
 const compress = promisify(gzip)
-const COMPRESSION_LEVEL = 3 // a third larger than the default, at three times its speed
+const COMPRESSION_LEVEL = 3 // a third larger than with the default, at three times its speed
 const PAGE_ROWS = 5000
 
-/** What a backup reads of a store. */
+/** The part of a store that a backup reads. */
 export type BackupSourceStore = Pick<
   ServerStore,
   | 'getNodeId'
@@ -42,27 +42,28 @@ export type BackupSourceStore = Pick<
   | 'holdCompaction'
 >
 
-/** How far a backup has come. */
+/** The progress of a backup. */
 export interface BackupProgress {
   readonly operationsDone: number
-  /** About: clients may write meanwhile. */
+  /** Approximate, because clients may write meanwhile. */
   readonly operationsTotal: number
 }
 
 export interface CreateBackupOptions {
   /** ms since the epoch. Default: now. */
   readonly createdAtMs?: number | undefined
-  /** Is told after each section of operations. */
+  /** Called after each section of operations. */
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
 }
 
 /**
- * The log as a portable backup, in pieces, with the memory of one section. Clients may write
- * meanwhile: it holds every operation up to the end of the log as it was when the first one was read. Compactions
- * wait until it is read, or is given up with `return()`, as `for await` does; those of other processes on an SQLite file do not.
+ * Creates a portable backup of the log, in pieces, with the memory of one section. Clients may write meanwhile: it
+ * holds every operation up to the end of the log at the moment that the first one was read. Compactions wait until
+ * all of it is read, or it is given up with `return()`, as `for await` does; only those of other processes on an
+ * SQLite file do not.
  *
- * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; `STORE_CORRUPT` where it holds
- *   what could not be restored; what was written is no backup
+ * @throws StoreError `BACKUP_INTERRUPTED` when the log was replaced or compacted meanwhile; `STORE_CORRUPT` where
+ *   it holds something that could not be restored; what was written until then is not a backup
  */
 export async function* createBackup(
   store: BackupSourceStore,
@@ -81,7 +82,7 @@ async function* readBackup(
   { createdAtMs = Date.now(), onProgress }: CreateBackupOptions,
 ): AsyncGenerator<Uint8Array> {
   const writer = new SectionWriter()
-  const endBefore = await store.getMaxDeliverySequence() // first, so that all that follows is of this log, or is given up
+  const endBefore = await store.getMaxDeliverySequence() // first: anything read later is of this log, or given up
   const droppedBefore = await store.countDropped()
   const isCompacted = droppedBefore > 0
   const schemaBefore = await readSchema(store)
@@ -91,7 +92,7 @@ async function* readBackup(
   yield writer.text(
     formatHeader({ isCompacted, hasSchema, createdAt, nodeId: store.getNodeId(), formerNodeIds }),
   )
-  // The version vector first: it may claim no operation that the backup does not hold.
+  // The version vector is read first, because it must not claim an operation that the backup lacks.
   yield* writer.sections('nodes', readNodes(store))
   yield* writer.sections('revocations', readRevocations(store))
   const operationsTotal = await store.getOperationCount()
@@ -102,12 +103,12 @@ async function* readBackup(
     report()
   }
   if (isCompacted) yield* writer.sections('dropped', readDropped(store))
-  // Read after the operations: it remembers every schema that they were written by.
+  // Read after the operations, so that it knows every schema that they were written with.
   if (hasSchema) yield* writer.section('schema', [(await readSchema(store)) ?? schemaBefore])
   const endAfter = await store.getMaxDeliverySequence()
   if (isReplacedLog(endBefore, end) || isReplacedLog(end, endAfter)) throw interrupted('replaced')
-  // What was dropped before its page was read is missing beside what it belongs to: an insert that was read
-  // has lost its deletion, a value what superseded it beyond the end.
+  // Operations dropped before their page was read are missing from it, while others that belong with them are
+  // there: an insert without its deletion, or a value whose successor lies beyond the end.
   if ((await store.countDropped()) !== droppedBefore) throw interrupted('compacted')
   if (writer.counts.operations < operationsTotal) throw interrupted('replaced')
   const trailer = { ...writer.counts, maxDeliverySequence: end }
@@ -157,8 +158,8 @@ async function* readOperations(store: BackupSourceStore, end: number): AsyncGene
 }
 
 /**
- * What clients wrote was checked when it came; what the server wrote, nobody has read: a backup that could not be restored
- * would be none.
+ * Checks that an operation can be restored. Those of clients were checked on arrival, but not those that the server
+ * wrote, and a backup that cannot be restored is worthless.
  *
  * @param serverNodes their ids as JSON writes them
  * @throws StoreError `STORE_CORRUPT`
@@ -182,13 +183,13 @@ async function* readDropped(store: BackupSourceStore): AsyncGenerator<string[]> 
   }
 }
 
-/** null: there is none that a reader would take */
+/** null: there is none that a reader would accept */
 async function readSchema(store: BackupSourceStore): Promise<string | null> {
   const schema = await store.readRecordedSchema()
   return schema === null ? null : formatSchema(schema)
 }
 
-/** Makes sections of lines, and counts and hashes all that is written. */
+/** Makes sections from lines, and counts and hashes everything that is written. */
 class SectionWriter {
   readonly counts = { nodes: 0, revocations: 0, operations: 0, dropped: 0, schema: 0 }
   readonly #hash: Hash = createHash('sha256')
@@ -218,7 +219,7 @@ class SectionWriter {
     yield this.#note(bytes)
   }
 
-  /** Over everything so far, and what is to follow. */
+  /** The digest over everything written so far, followed by `text`. */
   digestWith(text: string): string {
     return this.#hash.copy().update(text).digest('hex')
   }

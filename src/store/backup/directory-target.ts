@@ -4,7 +4,7 @@ import { makeFolder } from '../../core/make-folder.ts'
 import type { BackupTarget } from './backup-target.ts'
 import { nameOfPartial, toFolderError, type WrittenBackup, writeBackupFile } from './write-backup-file.ts'
 
-/** Backups as files of one folder, which is made when it is not there. */
+/** Keeps backups as files in a folder, which is created if missing. */
 export class DirectoryTarget implements BackupTarget {
   readonly label: string
 
@@ -57,7 +57,7 @@ export class DirectoryTarget implements BackupTarget {
   }
 }
 
-/** null: it is gone, for whoever wrote it has just made it whole. */
+/** null: it no longer exists, because its writer has just completed it. */
 async function lastChangeOf(path: string): Promise<number | null> {
   try {
     return (await stat(path)).mtimeMs

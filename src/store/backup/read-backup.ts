@@ -28,12 +28,12 @@ import { type BackupBytes, ByteReader } from './byte-reader.ts'
 const decompress = promisify(gunzip)
 const NEWLINE = 0x0a
 
-/** A section that is what its checksum says. */
+/** A section whose checksum was verified. */
 export interface BackupSection {
   readonly kind: SectionKind
-  /** Made on the way: they can be gone through once. */
+  /** Produced on demand, so they can be iterated only once. */
   readonly lines: Iterable<string>
-  /** Bytes of the backup up to its end. */
+  /** Bytes of the backup up to the end of the section. */
   readonly bytesRead: number
 }
 
@@ -42,13 +42,13 @@ interface ReadBackup extends BackupHeader, BackupTrailer {
 }
 
 export interface BackupSummary extends ReadBackup {
-  /** What its store had recorded of its schemas; null where it had none, and in backups of early builds. */
+  /** The schemas that its store had recorded; null where it had none, and in backups of early builds. */
   readonly recordedSchema: SchemaDefinition | null
 }
 
 /**
- * The sections of a backup, each checked before it is handed out. The whole has proved whole only
- * when the iteration is done; the return value says what it is.
+ * The sections of a backup, each verified before it is handed out. The whole is verified only when the iteration
+ * ends; the return value describes it.
  *
  * @throws StoreError `BACKUP_INVALID`
  */
@@ -81,7 +81,7 @@ export async function* readSections(source: BackupBytes): AsyncGenerator<BackupS
 const WRONG_SCHEMAS =
   'it does not hold the schema that its first line tells of, or holds one that it does not'
 
-/** Reads the first line. What has none of ours is something else, however it is damaged. */
+/** Reads the first line. A file without one of our headers is something else, damaged or not. */
 async function firstLine(reader: ByteReader): Promise<string> {
   try {
     return await reader.line(MAX_LINE_BYTES)
@@ -105,8 +105,9 @@ async function readSection(header: SectionHeader, reader: ByteReader): Promise<B
 }
 
 /**
- * The lines of a section, each made when it is asked for. As parts of one text they are all held by any of
- * them, and such texts, too large to be moved, are only collected with what is old: 60 MB of a restore.
+ * The lines of a section, each produced on demand. If they were slices of one text, each would keep all of it
+ * alive, and such a text is too large to be moved, and so is collected only with old objects: 60 MB during a
+ * restore.
  */
 function* linesOf(raw: Buffer): Generator<string> {
   let start = 0
@@ -116,7 +117,7 @@ function* linesOf(raw: Buffer): Generator<string> {
   }
 }
 
-/** null when its end is not that of a line. */
+/** null when it does not end with a complete line. */
 function countLines(raw: Buffer): number | null {
   if (raw.byteLength > 0 && raw[raw.byteLength - 1] !== NEWLINE) return null
   let count = 0
@@ -137,22 +138,22 @@ async function checkTrailer(
   found: { counts: { readonly [kind in SectionKind]: number }; hash: Hash; reader: ByteReader },
 ): Promise<void> {
   const whole = { ...found.counts, maxDeliverySequence: trailer.maxDeliverySequence }
-  const sha256OfEarlier = found.hash.copy().digest('hex') // before its own line was under it as well
+  const sha256OfEarlier = found.hash.copy().digest('hex') // taken before its own line was added
   const sha256 =
     trailer.sha256 === sha256OfEarlier
       ? sha256OfEarlier
       : found.hash.update(formatTrailerStart(whole)).digest('hex')
   const expected = formatTrailer({ ...whole, sha256 })
   if (formatTrailer(trailer) !== expected) throw invalidBackup('its checksum does not fit its content')
-  // What the line says may be written in more than one way.
+  // Compared as text, because the line could be written in more than one way.
   if (found.reader.lastLine !== expected) throw invalidBackup('its last line is damaged')
   if (!(await found.reader.isAtEnd())) throw invalidBackup('something follows its end')
 }
 
 /**
- * Reads a backup from end to end: its checksums, and whether each entry is one.
+ * Reads a backup from end to end, and verifies its checksums and every entry.
  *
- * @throws StoreError `BACKUP_INVALID`; `INVALID_ARGUMENT` for a source that holds no bytes
+ * @throws StoreError `BACKUP_INVALID`; `INVALID_ARGUMENT` for a source that is not bytes
  */
 export async function verifyBackup(
   source: BackupSource,
@@ -170,7 +171,7 @@ export async function verifyBackup(
       onProgress?.(bytesRead)
     }
   } finally {
-    await sections.return(undefined as never) // closes the source; what it would return is not looked at
+    await sections.return(undefined as never) // closes the source; its result is not used
   }
 }
 

@@ -21,12 +21,12 @@ export interface RestoreProgress {
   readonly phase: 'verify' | 'restore'
   /** Bytes while verifying, operations while restoring. */
   readonly done: number
-  /** null: not known */
+  /** null: unknown */
   readonly total: number | null
 }
 
 export interface RestoreBackupOptions {
-  /** What `verifyBackup` has said of the same source: then it is not read another time. */
+  /** The result of `verifyBackup` for the same source, which then is not read a second time. */
   readonly verified?: BackupSummary | undefined
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined
 }
@@ -41,19 +41,18 @@ export interface RestoreResult extends RestoreCounts {
 }
 
 /**
- * Restores a backup with the memory of one section. It is read to its end, and every checksum
- * compared, before the first row is written. A source that can be read once only is kept in a
- * temporary file for that.
+ * Restores a backup with the memory of one section. Before the first row is written, it is read to its end and
+ * every checksum is verified. A source that can be read only once is kept in a temporary file for that.
  *
- * Clients come back by themselves: a restored log is numbered above all positions that they may
- * hold (`restoredBase`), and the version vector asks each device for what the backup does not have.
+ * Clients come back by themselves: a restored log is numbered above all positions that they may hold
+ * (`restoredBase`), and the version vector asks each device for operations that the backup lacks.
  *
- * What the backup knows of versions of the schema, the store knows afterwards. One that has no schema takes over that of
- * the backup.
+ * Afterwards the store also knows the schema versions that the backup knows. A store without a schema adopts that
+ * of the backup.
  *
- * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not
- * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given; `SCHEMA_CHANGE_REFUSED` when its
- *   schema could not have followed that of the backup
+ * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for an unknown mode
+ * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given; `SCHEMA_CHANGE_REFUSED`
+ *   when its schema could not have followed that of the backup
  */
 export async function restoreBackup(
   store: RestoreTarget,
@@ -92,9 +91,9 @@ export async function assertNothingStored(
 }
 
 /**
- * @param schema that of the store when the backup comes into it
+ * @param schema of the store at the time of the restore
  * @param recordedSchema of the backup
- * @returns the schema that the store then has
+ * @returns the schema that the store will have
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export function assertRestorable(
@@ -142,10 +141,13 @@ async function restoreOperations(
   return total
 }
 
-/** Adds the notes of dropped operations. Those of a record mostly stand together: it is folded again after the last. */
+/**
+ * Adds the notes of dropped operations. Those of one record are mostly adjacent, so it is folded again after the
+ * last of them.
+ */
 class DroppedNotes {
   readonly #restore: StoreRestore
-  /** Records of which more may follow: those of the last batch. */
+  /** Records of the last batch, for which more notes may follow. */
   #open: ReadonlyRecordMap<RecordKey> = new RecordMap()
 
   constructor(restore: StoreRestore) {
@@ -168,12 +170,12 @@ class DroppedNotes {
   }
 }
 
-const BATCH_OPERATIONS = 500 // of one transaction where others write too: some 20 ms
-// What a batch is made into lives as long as its transaction. Large ones outlive two scavenges, become old
+const BATCH_OPERATIONS = 500 // of one transaction beside other writers: some 20 ms
+// The objects of a batch live as long as its transaction. Those of a large one outlive two scavenges, count as old
 // for V8, and are collected only when there are many of them: a section at a time took 60 MB more.
 const BATCH_CHARACTERS = 128 * 1024
 
-/** The entries of the lines, each parsed when its batch is due. */
+/** The entries of the lines in batches, each parsed when its batch is due. */
 function* inBatches<Entry>(lines: Iterable<string>, parse: (line: string) => Entry): Generator<Entry[]> {
   let batch: Entry[] = []
   let characters = 0
@@ -188,7 +190,7 @@ function* inBatches<Entry>(lines: Iterable<string>, parse: (line: string) => Ent
   if (batch.length > 0) yield batch
 }
 
-/** They stand before the operations and come after them: see StoreRestore. */
+/** Restores the sections before the operations, in a second pass after them: see StoreRestore. */
 async function restoreTheRest(restore: StoreRestore, source: BackupBytes): Promise<void> {
   for await (const { kind, lines } of readSections(source)) {
     if (kind === 'nodes') await restore.addNodes(Array.from(lines, parseNode))

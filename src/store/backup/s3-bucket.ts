@@ -7,13 +7,13 @@ import type { WrittenBackup } from './write-backup-file.ts'
 
 export interface S3BucketOptions {
   readonly bucket: string
-  /** URL of a server that speaks S3; null: Amazon's. */
+  /** URL of a server with the S3 protocol; null: Amazon's. */
   readonly endpoint: string | null
-  /** null: that of the environment, or `us-east-1` for an endpoint, most of which have no regions. */
+  /** null: from the environment, or `us-east-1` for an endpoint, since most have no regions. */
   readonly region: string | null
   /** `https://host/bucket/key` in place of `https://bucket.host/key`. */
   readonly forcePathStyle: boolean
-  /** null: what the AWS environment says: variables, shared files, the role of the machine. */
+  /** null: from the AWS environment: variables, shared files, the role of the machine. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | null
 }
 
@@ -31,7 +31,8 @@ interface StartedUpload {
   readonly UploadId: string
 }
 
-// A store takes 10,000 parts, and some (Cloudflare R2) only parts of one size: a backup up to 80 GB.
+// Storages accept 10,000 parts, and some (Cloudflare R2) only parts of equal size: so a backup may have up to 80
+// GB.
 const PART_BYTES = 8 * 1024 * 1024
 const MAX_PARTS = 10_000
 const CONNECT_TIMEOUT_MS = 10_000
@@ -39,7 +40,7 @@ const IDLE_TIMEOUT_MS = 60_000 // without a byte in either direction
 const ATTEMPTS = 4 // of one request, with growing pauses between them
 const CLEAN_UP_TIMEOUT_MS = 5000
 
-/** A bucket of object storage that speaks S3. The client library is loaded when one is opened. */
+/** A bucket of object storage with the S3 protocol. The client library is loaded when one is opened. */
 export class S3Bucket {
   readonly #sdk: Sdk
   readonly #client: S3Client
@@ -79,7 +80,7 @@ export class S3Bucket {
 
   /** @returns null when there is no such object in the bucket */
   async find(key: string): Promise<S3Object | null> {
-    // An answer to HEAD has no body, and so does not tell a missing bucket from a missing object.
+    // The answer to HEAD has no body, so it does not distinguish a missing bucket from a missing object.
     const found = await this.#ask(() =>
       this.#client.send(
         new this.#sdk.ListObjectsV2Command({ Bucket: this.#options.bucket, Prefix: key, MaxKeys: 1 }),
@@ -89,21 +90,21 @@ export class S3Bucket {
     return object?.Key === key ? { bytes: object.Size ?? 0, etag: object.ETag ?? '' } : null
   }
 
-  /** The content, as long as it is the one that `find` saw. */
+  /** The content, if it is still the one that `find` saw. */
   async *read(key: string, { etag }: S3Object): AsyncGenerator<Uint8Array> {
     const get = new this.#sdk.GetObjectCommand({ Bucket: this.#options.bucket, Key: key, IfMatch: etag })
     const { Body: body } = await this.#ask(() => this.#client.send(get))
     try {
-      for await (const chunk of body as Readable) yield chunk // in Node it is one of Node's streams
+      for await (const chunk of body as Readable) yield chunk // in Node it is a Node stream
     } catch (error) {
       throw this.#failure(error)
     }
   }
 
   /**
-   * Writes an object that appears only when it is whole, with the memory of one part (8 MB).
+   * Writes an object that appears only when it is complete, with the memory of one part (8 MB).
    *
-   * @throws whatever the source throws; StoreError `BUCKET_FAILED`. Nothing is left of the object then
+   * @throws whatever the source throws; StoreError `BUCKET_FAILED`. Nothing of the object is left then
    */
   async write(
     key: string,
@@ -151,7 +152,7 @@ export class S3Bucket {
     await this.#ask(() => this.#client.send(command, { abortSignal }))
   }
 
-  /** Frees what was uploaded of objects that never became whole: nobody sees it, and it costs money. */
+  /** Removes the parts of unfinished uploads, which are invisible but cost money. */
   async abortUploads(
     prefix: string,
     isChosen: (upload: { readonly key: string; readonly startedAt: number }) => boolean,
@@ -189,9 +190,9 @@ export class S3Bucket {
 
 const TOO_LARGE = `The backup is larger than ${(MAX_PARTS * PART_BYTES) / 1e9} GB, which is more than one object takes.`
 
-/** @throws StoreError `DRIVER_MISSING` with the command that helps */
+/** @throws StoreError `DRIVER_MISSING` with the command that installs it */
 async function loadSdk(): Promise<Sdk> {
-  // It writes to stderr that later releases of it need Node 22; there each line is one of the log.
+  // The library prints to stderr that later releases need Node 22, but stderr is the log.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   try {
     return await import('@aws-sdk/client-s3')
@@ -213,7 +214,7 @@ function createClient(
     forcePathStyle,
     maxAttempts: ATTEMPTS,
     requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, socketTimeout: IDLE_TIMEOUT_MS },
-    // A signature covers the SHA-256 of its part; more checksums are unknown to many servers.
+    // The signature covers the SHA-256 of each part; many servers do not know further checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     ...(endpoint !== null && { endpoint }),
@@ -222,7 +223,7 @@ function createClient(
   })
 }
 
-/** Cuts into pieces of one size; only the last one may be smaller. */
+/** Cuts into pieces of equal size; only the last one may be smaller. */
 async function* inPartsOf(size: number, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let part = Buffer.allocUnsafe(size)
   let filled = 0

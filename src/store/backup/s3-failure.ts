@@ -1,11 +1,11 @@
-/** What of a bucket's settings a message may name. */
+/** The settings of a bucket that a message may name. */
 interface NamedBucket {
   readonly bucket: string
   readonly endpoint: string | null
   readonly region: string | null
 }
 
-/** The parts of an error of the client library that are looked at. */
+/** The properties of a client library error that are used. */
 interface S3Error {
   readonly name?: string
   readonly message?: string
@@ -13,7 +13,7 @@ interface S3Error {
   readonly $metadata?: { readonly httpStatusCode?: number }
 }
 
-/** What the answer of the storage means for the operator, and what to do. Names no secret. */
+/** The meaning of the storage's answer for the operator, and what to do. Names no secret. */
 export function describeS3Failure(error: unknown, { bucket, endpoint, region }: NamedBucket): string {
   const failure = (error ?? {}) as S3Error
   const at = endpoint === null ? 'Amazon S3' : endpoint

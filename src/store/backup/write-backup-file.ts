@@ -6,7 +6,7 @@ import { StoreError } from '../../core/errors.ts'
 import { writeProblemOf } from '../../core/write-problem.ts'
 import { untilAborted } from './until-aborted.ts'
 
-/** The name that a file has until it is whole. Earlier builds put nothing random into it. */
+/** Matches the name of a file that is not complete yet. In earlier builds it has no random part. */
 const PARTIAL_NAME = /^(.+?)(?:\.[0-9a-f]{12})?\.partial$/
 
 export interface WrittenBackup {
@@ -14,11 +14,10 @@ export interface WrittenBackup {
 }
 
 /**
- * Writes the bytes to a file that appears only when it is whole and on disk: whoever finds a file
- * under this name finds a backup. Readable by its owner only, for it holds what everybody wrote.
- * Where several write to one name, each writes a file of its own until then, and the last one stays. The folder is
- * there already: one that is missing may be a disk that is not mounted, or mistyped, and nobody would look for a backup
- * in what is made in its place.
+ * Writes the bytes to a file that appears only when it is complete and on disk, so that a file with this name is
+ * always a backup. Only its owner can read it, because it holds the data of all users. Several writers to one name
+ * each write a file of their own until then, and the last one stays. The folder has to exist: a missing one may be
+ * a disk that is not mounted, or mistyped, and nobody would look for a backup in a folder created in its place.
  *
  * @throws StoreError `BACKUP_NOT_WRITTEN`, and whatever the source throws; nothing is left then
  */
@@ -47,7 +46,7 @@ export async function writeBackupFile(
   }
 }
 
-/** The name that the file was to have; null for one that is no part of a backup. */
+/** The name that a partial file was meant for; null for any other file. */
 export function nameOfPartial(name: string): string | null {
   return PARTIAL_NAME.exec(name)?.[1] ?? null
 }
@@ -60,7 +59,7 @@ async function openInFolder(folder: string, file: string): Promise<FileHandle> {
   }
 }
 
-/** What a folder for backups does not allow, by name; anything else comes back as it is. */
+/** Turns a refusal of the folder into an error about it; any other error is returned as it is. */
 export function toFolderError(error: unknown, folder: string): unknown {
   const problem = isOfExistingFolder(error, folder)
     ? 'takes no new file. Choose another.'
@@ -69,13 +68,16 @@ export function toFolderError(error: unknown, folder: string): unknown {
   return new StoreError('BACKUP_NOT_WRITTEN', `${folder} ${problem}`, { cause: error })
 }
 
-/** Not every file system takes files where it has folders: /proc says of each that it is not there. */
+/**
+ * True where the folder exists after all: file systems such as /proc, which do not accept files, report each of
+ * them as missing.
+ */
 function isOfExistingFolder(error: unknown, folder: string): boolean {
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown }
   return code === 'ENOENT' && syscall === 'open' && existsSync(folder)
 }
 
-/** So that the name survives a power cut too. Not everywhere can a directory be synced. */
+/** Makes the name survive a power cut, too. Not every system can sync a directory. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r').catch(() => null)
   if (directory === null) return

@@ -11,18 +11,21 @@ export interface BlobStorageOptions {
   readonly index: BlobIndex & PastEndStore
   readonly runtime: Runtime
   readonly logger: Logger
-  /** ms that content is kept after it was pushed, and after the deletion of its record has come in. Default 24 h: a device may be slow. */
+  /**
+   * ms that content is kept after its push, and after the deletion of its record has arrived. Default 24 h, because
+   * a device may be slow.
+   */
   readonly graceMs?: number
   /** ms between two collections. Default 6 h. */
   readonly collectIntervalMs?: number
 }
 
 const DEFAULT_GRACE_MS = 24 * 3_600_000
-/** Devices bring back records that a backup did not have, and may have let go of the content. */
+/** Devices bring back records that a backup lacked, and may no longer have their content. */
 const KEPT_AFTER_RESTORE_MS = 30 * 24 * 3_600_000
 const DEFAULT_COLLECT_INTERVAL_MS = 6 * 3_600_000
 
-/** Central storage of blobs in a directory, which cleans up after itself. */
+/** Central storage of blobs in a directory, with its own garbage collection. */
 export class BlobStorage {
   readonly #files: FilesystemBlobStore
   readonly #options: BlobStorageOptions
@@ -44,12 +47,15 @@ export class BlobStorage {
     return storage
   }
 
-  /** As `KoraSyncServerConfig` takes it. */
+  /** For `KoraSyncServerConfig`. */
   readonly persistBlobChunk = (hash: string, bytes: Uint8Array): Promise<void> => this.#files.put(hash, bytes)
 
   readonly resolveBlobChunk = (hash: string): Promise<Uint8Array | null> => this.#files.get(hash)
 
-  /** Deletes what no live record refers to. One collection runs at a time. Rejects when the storage is closed meanwhile. */
+  /**
+   * Deletes content that no live record refers to. Only one collection runs at a time. Rejects when the storage is
+   * closed meanwhile.
+   */
   collectGarbage(): Promise<GarbageReport> {
     this.#collecting ??= this.#collect().finally(() => {
       this.#collecting = null
@@ -57,7 +63,7 @@ export class BlobStorage {
     return this.#collecting
   }
 
-  /** Ends the collections; one that runs after its present step. What is still pushed is stored. */
+  /** Ends the collections, a running one after its present step. Content that is pushed later is still stored. */
   async close(): Promise<void> {
     this.#closing.abort()
     this.#timer?.cancel()

@@ -8,15 +8,15 @@ export interface GarbageOptions {
   readonly files: FilesystemBlobStore
   readonly index: Pick<BlobIndex, 'getLiveBlobRefs' | 'readBlobManifests' | 'readKnownBlobs' | 'forgetBlobs'>
   readonly runtime: Pick<Runtime, 'defer'>
-  /** Ends it between two pages. */
+  /** Ends the collection between two pages. */
   readonly signal: AbortSignal
-  /** ms since the epoch: what was pushed later is kept, its operation may still be on its way. */
+  /** ms since the epoch: content pushed later is kept, because its operation may still be on its way. */
   readonly cutoff: number
-  /** Delivery sequence: what a deleted record refers to of which something was stored later is kept. */
+  /** Delivery sequence: content of a deleted record is kept if something of the record was stored later. */
   readonly deletedThrough: number
-  /** ms since the epoch: what was pushed last before that is kept. Default: none is. */
+  /** ms since the epoch: content last pushed before this is kept. Default: none is. */
   readonly keptBefore?: number
-  /** True once another log is there than when the collection began: what that one refers to was not looked for. */
+  /** True once the log has been replaced since the collection began: references in the new log were not looked for. */
   readonly isLogReplaced: () => Promise<boolean>
 }
 
@@ -27,15 +27,17 @@ export interface GarbageReport {
 }
 
 const PAGE = 500
-/** Files that are deleted before their senders are forgotten: where the process dies in between, so many keep theirs. */
+/**
+ * Files that are deleted before their senders are forgotten: if the process dies in between, the senders of this
+ * many remain noted.
+ */
 const DELETE_PAGE = 20
 
 /**
- * Deletes the blobs that no live record refers to: neither they themselves nor a manifest that lists
- * them. What the store knows nothing of is left alone: it may be the content of another database, or all that there
- * is when the database was lost. What is live is found out twice, before the candidates are known and after: a reference that
- * moves from one record to another during the first look cannot be missed by both. Nothing more is deleted once the log
- * is replaced.
+ * Deletes blobs that no live record refers to, neither directly nor through a manifest that lists them. Content
+ * unknown to the store is left alone: it may belong to another database, or be all that is left after the database
+ * was lost. Live content is determined twice, before and after the candidates: so a reference that moves between
+ * records during one walk is found by the other. Once the log is replaced, nothing more is deleted.
  *
  * @throws the reason of the signal
  */
@@ -69,10 +71,10 @@ export async function collectBlobGarbage(options: GarbageOptions): Promise<Garba
 }
 
 /**
- * Deletes what of these hashes is garbage. Who has sent it is forgotten afterwards: content of which no sender is
- * known may be read by more people. It may have been sent again by then, which stays known.
+ * Deletes those of the hashes that are garbage, and then forgets their senders: content without a known sender may
+ * be read by more clients, so the order matters. Content that was sent again meanwhile stays known.
  *
- * @returns what was deleted
+ * @returns the deleted hashes
  */
 async function deletePage(
   hashes: readonly string[],
@@ -90,7 +92,7 @@ async function deletePage(
   return deleted
 }
 
-/** What live records refer to, and the chunks of the manifests among it. */
+/** Hashes that live records refer to, and the chunks of manifests among them. */
 async function markLive({
   files,
   index,
@@ -106,7 +108,7 @@ async function markLive({
   return live
 }
 
-/** The candidates that the store knows, and the chunks of the manifests among them. */
+/** The candidates that the store knows, and the chunks of manifests among them. */
 async function markKnown(
   candidates: readonly string[],
   { files, index, signal }: GarbageOptions,
@@ -122,7 +124,7 @@ async function markKnown(
   return known
 }
 
-/** What a manifest lists; nothing for other content. */
+/** The chunks that a manifest lists; none for other content. */
 async function readChunkHashes(hash: string, files: FilesystemBlobStore): Promise<readonly string[]> {
   const start = await files.peek(hash, BLOB_MANIFEST_START.byteLength)
   if (start === null || !BLOB_MANIFEST_START.equals(start)) return []
@@ -130,7 +132,7 @@ async function readChunkHashes(hash: string, files: FilesystemBlobStore): Promis
   return (bytes === null ? null : parseBlobManifest(bytes))?.chunkHashes ?? []
 }
 
-/** True when a live manifest lists the chunk: known also when the manifest itself is not stored here. */
+/** True when a live manifest lists the chunk, even one that is not stored here itself. */
 async function isListed(
   hash: string,
   live: ReadonlySet<string>,

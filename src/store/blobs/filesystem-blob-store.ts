@@ -18,29 +18,29 @@ import { makeFolder } from '../../core/make-folder.ts'
 import { Turns } from '../../core/turns.ts'
 
 export interface FilesystemBlobStoreOptions {
-  /** Created if need be. */
+  /** Created if missing. */
   readonly directory: string
   /** Largest chunk in bytes. Default 8 MiB. */
   readonly maxChunkBytes?: number
-  /** Called with what was found damaged and set aside. */
+  /** Called with the hash of content that was found damaged and set aside. */
   readonly onDamaged?: (hash: string) => void
 }
 
 export interface StoredBlob {
   readonly hash: string
   readonly byteLength: number
-  /** When it was last pushed, ms since the epoch. */
+  /** Time of the last push, ms since the epoch. */
   readonly touchedAt: number
 }
 
-/** Files that are open for writing at a time: connections need descriptors, too, and a process may have but 1024. */
+/** Files open for writing at a time: connections need descriptors too, and a process may have only 1024. */
 const MAX_CONCURRENT_WRITES = 64
-/** A file of an interrupted write; a write takes seconds. */
+/** Age at which a file belongs to an interrupted write; a write takes seconds. */
 const LEFTOVER_AFTER_MS = 3_600_000
-/** A symbolic link in the directory is not followed. Windows has no such flag. */
+/** Symbolic links in the directory are not followed. Windows has no such flag. */
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)
 
-/** Those that are there before the first blob is, and that every blob may come through. */
+/** Folders that exist before the first blob, through which any blob may pass. */
 export function blobFolders(directory: string): readonly string[] {
   return [temporaryFolder(directory), damagedFolder(directory)]
 }
@@ -56,11 +56,11 @@ function damagedFolder(directory: string): string {
 /**
  * Chunks and manifests as files named by their SHA-256:
  *
- *   ab/cd/abcd…   the content          tmp/…      being written, or on its way out
- *                                      damaged/…  content that is not what its name says
+ *   ab/cd/abcd…   the content          tmp/…      being written, or being deleted
+ *                                      damaged/…  content that does not match its name
  *
- * A file under its name is whole and on disk: it is written aside, synced, and renamed. Processes
- * may share a directory.
+ * A file under its name is complete and on disk: it is written elsewhere, synced, and renamed. Processes may share
+ * a directory.
  */
 export class FilesystemBlobStore {
   readonly #directory: string
@@ -88,11 +88,11 @@ export class FilesystemBlobStore {
   }
 
   /**
-   * Stores bytes under their hash; on disk when the promise resolves. What is there already counts
-   * as pushed now.
+   * Stores bytes under their hash; on disk when the promise resolves. If they are already there, they count as
+   * pushed now.
    *
-   * @throws StoreError `BLOB_REFUSED` when the bytes are not what the hash says, or too many
-   * @throws StoreError `STORE_UNAVAILABLE` when the disk refuses; nothing was stored
+   * @throws StoreError `BLOB_REFUSED` when the bytes do not match the hash, or are too many
+   * @throws StoreError `STORE_UNAVAILABLE` when the disk fails; nothing was stored
    */
   async put(hash: string, bytes: Uint8Array): Promise<void> {
     if (bytes.byteLength > this.#maxChunkBytes) {
@@ -110,10 +110,9 @@ export class FilesystemBlobStore {
   }
 
   /**
-   * The bytes under the hash, or null. Damaged ones are set aside, so that a client may push them
-   * again.
+   * The bytes under the hash, or null. Damaged content is set aside, so that a client can push it again.
    *
-   * @throws StoreError `STORE_UNAVAILABLE` when the disk does not answer
+   * @throws StoreError `STORE_UNAVAILABLE` when the disk fails
    */
   async get(hash: string): Promise<Uint8Array | null> {
     if (!isBlobHash(hash)) return null
@@ -124,7 +123,7 @@ export class FilesystemBlobStore {
     return null
   }
 
-  /** The first bytes under the hash, unverified: to tell what kind of content it is. */
+  /** The first bytes under the hash, unverified, which show what kind of content it is. */
   async peek(hash: string, byteLength: number): Promise<Uint8Array | null> {
     return this.#read(hash, async (file) => {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(byteLength), 0, byteLength, 0)
@@ -132,7 +131,7 @@ export class FilesystemBlobStore {
     })
   }
 
-  /** Everything stored, in no order. */
+  /** All stored content, in no particular order. */
   async *list(): AsyncIterable<StoredBlob> {
     for await (const shard of subdirectories(this.#directory)) {
       for await (const inner of subdirectories(join(this.#directory, shard))) {
@@ -149,12 +148,12 @@ export class FilesystemBlobStore {
   /**
    * Deletes the content unless it was pushed after `cutoff`.
    *
-   * @returns false when it was, or is gone
+   * @returns false when it was pushed later, or no longer exists
    */
   async deleteUntouched(hash: string, cutoff: number): Promise<boolean> {
     const path = this.#pathOf(hash)
     const aside = this.#temporaryPath(hash)
-    // Moved aside first: a push either came before, which its time tells, or writes the file anew.
+    // Moved away first: a push either came earlier, which the file's time shows, or writes the file again.
     if ((await rename(path, aside).then(() => true, ignoreMissing)) !== true) return false
     if ((await stat(aside)).mtimeMs > cutoff) {
       await rename(aside, path)
@@ -164,7 +163,7 @@ export class FilesystemBlobStore {
     return true
   }
 
-  /** @returns false when there is nothing under the hash */
+  /** @returns false when nothing is stored under the hash */
   async #touch(hash: string): Promise<boolean> {
     const now = new Date()
     return (await utimes(this.#pathOf(hash), now, now).then(() => true, ignoreMissing)) === true
@@ -206,7 +205,7 @@ export class FilesystemBlobStore {
     }
   }
 
-  /** Hexadecimal digits only: no name leads out of the directory. */
+  /** The path of a hash, which must be hexadecimal, so that no name leads out of the directory. */
   #pathOf(hash: string): string {
     if (!isBlobHash(hash)) throw new Error('A blob is named by 64 lower-case hex digits')
     return join(this.#directory, hash.slice(0, 2), hash.slice(2, 4), hash)
@@ -216,7 +215,7 @@ export class FilesystemBlobStore {
     return join(temporaryFolder(this.#directory), `${hash}.${randomBytes(6).toString('hex')}`)
   }
 
-  /** Ends what a crash interrupted: whole content goes back under its name, the rest is deleted. */
+  /** Completes what a crash interrupted: complete content gets its name back, anything else is deleted. */
   async #clearTemporary(): Promise<void> {
     const directory = temporaryFolder(this.#directory)
     for await (const { name } of await opendir(directory)) {
@@ -237,7 +236,7 @@ async function* subdirectories(path: string): AsyncIterable<string> {
   }
 }
 
-/** Makes a rename in the directory survive a power cut. Windows cannot, and need not. */
+/** Makes a rename in the directory survive a power cut. Windows cannot do this, and need not. */
 async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return
   const directory = await open(path, 'r')

@@ -6,8 +6,8 @@ import { RecordMap } from '../append/record-map.ts'
 const MAX_SEEN_RECORDS = 100_000
 
 /**
- * What live records refer to, found by a walk through all references that there ever were. A record has as many as
- * its blobs were replaced, and is read once; again only after very many others.
+ * Collects the blobs of live records in a walk through all references there ever were. A record has one for each
+ * blob that it ever had, but is read only once, or again after very many others.
  */
 export class LiveRefs {
   readonly hashes = new Set<string>()
@@ -15,12 +15,15 @@ export class LiveRefs {
   readonly #seen = new RecordMap<true>()
   #seenCount = 0
 
-  /** @param deletedThrough delivery sequence: deleted records of which something was stored later count as live */
+  /** @param deletedThrough delivery sequence: a deleted record with an operation stored later still counts as live */
   constructor(deletedThrough: number) {
     this.#deletedThrough = deletedThrough
   }
 
-  /** False when the record need not be read for this reference of it: the hash is live, or it was read before. */
+  /**
+   * True when the record has to be read for this reference: false if the hash is known to be live, or the record
+   * was read before.
+   */
   asksFor(hash: string, record: RecordKey): boolean {
     if (this.hashes.has(hash) || this.#seen.has(record)) return false
     if (this.#seenCount >= MAX_SEEN_RECORDS) {
@@ -33,8 +36,8 @@ export class LiveRefs {
   }
 
   /**
-   * The blobs and manifests that must be there for the record. One that was deleted keeps its own for a while: a
-   * late update brings it back with all its fields.
+   * Adds the blobs and manifests that have to exist for the record. A deleted record keeps its own for a while,
+   * because a late update brings it back with all its fields.
    *
    * @param lastSequence of the record's last row in the log
    */

@@ -1,6 +1,6 @@
 import type { CompactionStep } from './compaction.ts'
 
-/** Who holds the compaction of a store that one process has. @see CompactableStore.holdCompaction */
+/** Counts the holds on the compaction of a store that only one process has. @see CompactableStore.holdCompaction */
 export class CompactionHolds {
   #count = 0
 
@@ -18,7 +18,7 @@ export class CompactionHolds {
   }
 }
 
-/** The step of a compaction that is held. */
+/** The result of a compaction step while compaction is held. */
 export function heldStep(after: number): CompactionStep {
   return { after, records: 0, dropped: [] }
 }

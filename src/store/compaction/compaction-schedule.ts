@@ -10,26 +10,26 @@ export interface CompactionScheduleOptions {
   readonly store: CompactableStore & Pick<ServerStore, 'getMaxDeliverySequence'>
   readonly runtime: Runtime
   readonly logger: Logger
-  /** ms that superseded operations stay; null: for ever */
+  /** ms for which superseded operations are kept; null: forever */
   readonly keepForMs: number | null
-  /** ms after which deleted records are forgotten; null: never */
+  /** ms after which deleted records are purged; null: never */
   readonly tombstonesMs: number | null
   readonly everyMs: number
 }
 
-/** What the compactions of this process came to. */
+/** The totals of the compactions of this process. */
 export interface CompactionStats {
   readonly operationsDropped: number
-  /** ms that the last one took; 0 before it */
+  /** ms that the last one took; 0 before the first */
   readonly lastDurationMs: number
   /** ms since the epoch; null before the first one */
   readonly lastSuccessAt: number | null
 }
 
-// A restart is when everybody comes back: there is better to do.
+// Right after a restart all clients return, and have priority.
 const FIRST_RUN_MS = 60_000
 
-/** Compacts the log from time to time. Of several servers of one database one does it at a time. */
+/** Compacts the log at intervals. Among several servers of a database, one does it at a time. */
 export class CompactionSchedule {
   readonly #options: CompactionScheduleOptions
   readonly #schedule: IntervalSchedule

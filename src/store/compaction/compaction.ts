@@ -6,40 +6,43 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { CollectionDefinition, SchemaDefinition } from '../../core/schema/types.ts'
 import type { PastEndStore } from './past-ends.ts'
 
-/** What may be dropped. null: nothing. */
+/** What may be dropped; null: nothing of the kind. */
 export interface CompactionRules {
-  /** Superseded operations that were written before, ms since the epoch. */
+  /** Superseded operations may go if they were written before this, ms since the epoch. */
   readonly supersededBefore: number | null
-  /** Records that were deleted before, by the clock of whoever did; ms since the epoch. */
+  /** Deleted records may go if they were deleted before this by the deleting device's clock, ms since the epoch. */
   readonly deletedBefore: number | null
   /**
-   * Deleted records go only if nothing of them was stored after this delivery sequence. Default: the end of
-   * the log.
+   * Deleted records may go only if nothing of them was stored after this delivery sequence. Default: the end of the
+   * log.
    */
   readonly deletedThrough?: number
 }
 
 export interface CompactionStep {
-  /** Where the next step goes on; null: this was the last one. Where this one began: it is held, and has done nothing. */
+  /**
+   * Start of the next step; null: this was the last one. The start of this step: compaction is held, and nothing
+   * was done.
+   */
   readonly after: number | null
-  /** Records that were looked at. */
+  /** Number of records that were examined. */
   readonly records: number
-  /** One per collection that something was dropped of. */
+  /** One entry for each collection from which something was dropped. */
   readonly dropped: readonly DroppedCount[]
 }
 
 export interface DroppedCount {
   readonly collection: string
   readonly operations: number
-  /** What their rows held; indexes come on top. */
+  /** Bytes of the dropped rows, without indexes. */
   readonly bytes: number
-  /** Deleted records that were forgotten. */
+  /** Number of deleted records that were purged. */
   readonly tombstones: number
 }
 
-/** What is kept of an operation that was dropped. */
+/** The note that is kept of a dropped operation. */
 export interface DroppedOperation {
-  /** Another than it had where that did not follow from its content. @see append/dropped-ids.ts */
+  /** Differs from the operation's id if that did not follow from its content. @see append/dropped-ids.ts */
   readonly operationId: string
   readonly nodeId: string
   readonly sequenceNumber: number
@@ -47,23 +50,22 @@ export interface DroppedOperation {
   readonly recordId: string
   readonly wallTime: number
   readonly logical: number
-  /** True when its whole record was forgotten: it then says nothing of the record. */
+  /** True when its whole record was purged, so that the note says nothing about the record. */
   readonly isPurged: boolean
 }
 
-/** A dropped operation as `listDropped` returns it. */
+/** A dropped operation, as returned by `listDropped`. */
 export interface ListedDropped extends DroppedOperation {
-  /** Where `listDropped` goes on from. */
+  /** Where the next page of `listDropped` starts. */
   readonly position: number
 }
 
-/** What compaction needs of a store. */
+/** The part of a store that compaction needs. */
 export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'writePastEnds'> {
   /**
-   * Drops what the rules allow of the next records, in one short transaction. Safe to repeat and to
-   * interrupt.
+   * Drops what the rules allow among the next records, in one short transaction. Safe to repeat and to interrupt.
    *
-   * @param after 0 at first, then what the step before has returned
+   * @param after 0 at first, then the result of the previous step
    * @param options.isPlan true: only counts
    * @throws StoreError `NO_SCHEMA`
    */
@@ -72,25 +74,26 @@ export interface CompactableStore extends Pick<PastEndStore, 'readPastEnds' | 'w
     rules: CompactionRules,
     options?: { readonly isPlan?: boolean },
   ): Promise<CompactionStep>
-  /** Records that a compaction goes through, about. */
+  /** Approximate number of records that a compaction examines. */
   countRecords(): Promise<number>
-  /** How many operations were dropped, of a record or of all; those of forgotten records are in the latter. */
+  /** Number of dropped operations, of one record or of all; only the latter includes purged records. */
   countDropped(record?: { readonly collection: string; readonly recordId: string }): Promise<number>
   /** Every dropped operation, in pages; `after` is the position of the last one seen, 0 at first. */
   listDropped(after: number, limit: number): Promise<readonly ListedDropped[]>
   /**
-   * Holds every step that would drop something, from the end of one that runs on. Several may hold them at once.
+   * Holds all compaction steps that would drop something, starting once a running step has ended. Several holds may
+   * overlap.
    *
-   * @returns what lets go
+   * @returns a function that ends the hold
    */
   holdCompaction(): Promise<() => Promise<void>>
   /**
    * Runs `action` while no other process of the database compacts.
    *
-   * @returns null when one does: nothing was run
+   * @returns null when another process does: `action` was not run
    */
   withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null>
-  /** Gives freed space back to the file system; absent where the database does that itself. */
+  /** Returns freed space to the file system; absent where the database does that itself. */
   vacuum?(): Promise<void>
 }
 
@@ -104,8 +107,8 @@ export function requireSchemaToCompact(schema: SchemaDefinition | null): void {
 }
 
 /**
- * True where the traces of a record's dropped operations may decide what it holds: a change of what is merged
- * by content replaces instead where the record was deleted.
+ * True where the traces of dropped operations may decide the record's values: on a deleted record, a write to a
+ * field that is merged by content replaces the value instead.
  */
 export function dependsOnTraces(
   { isPurged, lastDeleteAt, fieldVersions }: RecordState,
@@ -116,8 +119,9 @@ export function dependsOnTraces(
 }
 
 /**
- * Whether a restore may note a dropped operation with a record of the store. Not where the whole record was forgotten
- * elsewhere, but lives or lies deleted here since before: its deletion is yet to come, and would be a duplicate.
+ * True where a restore may add the note of a dropped operation to a record of the store. False if the record was
+ * purged elsewhere, but here is live, or was deleted before: its deletion has yet to come, and would then count as
+ * a duplicate.
  */
 export function mayNoteDropped(
   { isPurged, lastInsertAt }: RecordState,
@@ -128,8 +132,8 @@ export function mayNoteDropped(
 }
 
 /**
- * A dropped operation as the replays of its record know it: it wrote nothing that lasts, but the
- * record lived when it was written.
+ * A dropped operation as replays of its record need it: without lasting writes, but as evidence that the record was
+ * live when it was written.
  */
 export function toTrace(dropped: Omit<DroppedOperation, 'isPurged'>): Operation {
   const { operationId, nodeId, sequenceNumber, collection, recordId, wallTime, logical } = dropped

@@ -4,8 +4,8 @@ import { hasResolver } from '../../core/schema/resolvers.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 
 /**
- * What a changed schema has merged from now on, and what compaction could therefore drop before: where it has,
- * the operations that stay look as if they had been written beside each other.
+ * Fields that a changed schema merges from now on, and of which compaction may therefore have dropped operations.
+ * Where it has, the remaining operations look as if they had been written concurrently.
  *
  * @see docs/compaction.md, "What is left open"
  */

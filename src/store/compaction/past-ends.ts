@@ -1,4 +1,4 @@
-/** Where the log ended at a time: what stands up to there has been stored since. */
+/** Where the log ended at a certain time: everything up to there was stored by then. */
 export interface PastEnd {
   /** ms since the epoch */
   readonly at: number
@@ -6,25 +6,28 @@ export interface PastEnd {
   readonly end: number
 }
 
-/** What keeps the notes. */
+/** The store of these notes. */
 export interface PastEndStore {
   getMaxDeliverySequence(): Promise<number>
-  /** What `writePastEnds` was given last; none at first. */
+  /** The last notes given to `writePastEnds`; none at first. */
   readPastEnds(): Promise<readonly PastEnd[]>
   writePastEnds(past: readonly PastEnd[]): Promise<void>
 }
 
-/** Between two notes lies no more than this part of their age where one can be spared: they stay few, however far they go back. */
+/**
+ * Notes may lie apart by at most this fraction of their age, if one can be spared: so they stay few, however far
+ * back they reach.
+ */
 const PRECISION = 1 / 16
 
-/** Notes where the log ends now. */
+/** Notes the present end of the log. */
 export async function notePresentEnd(store: PastEndStore, nowMs: number): Promise<readonly PastEnd[]> {
   const past = await readPastEnds(store, nowMs)
   await store.writePastEnds(past)
   return past
 }
 
-/** The notes with the present one, which is not stored. */
+/** The notes with the present end added, without storing it. */
 export async function readPastEnds(
   store: Pick<PastEndStore, 'getMaxDeliverySequence' | 'readPastEnds'>,
   nowMs: number,
@@ -34,8 +37,8 @@ export async function readPastEnds(
 }
 
 /**
- * The notes with the present one, as few as are needed. Those of a clock that was ahead are given up: they would make
- * what came before them look young until that time.
+ * Adds the present end to the notes, and keeps as few as needed. Notes of a clock that was ahead are dropped: until
+ * that time, they would make earlier entries look young.
  *
  * @param past oldest first
  */
@@ -53,17 +56,17 @@ export function withPresentEnd(past: readonly PastEnd[], present: PastEnd): read
   return kept.reverse()
 }
 
-/** Up to where everything was stored at that time; 0 when that is not known. */
+/** Everything up to here was stored by that time; 0 when unknown. */
 export function storedThrough(past: readonly PastEnd[], at: number): number {
   return past.findLast((note) => note.at <= at)?.end ?? 0
 }
 
-/** The text that the notes are stored as. `parsePastEnds` reads it. */
+/** The text form in which the notes are stored, read by `parsePastEnds`. */
 export function serializePastEnds(past: readonly PastEnd[]): string {
   return past.map(({ at, end }) => `${at}:${end}`).join(' ')
 }
 
-/** What cannot be read is not known: then nothing is older than the next note. */
+/** Ignores whatever cannot be read: then nothing counts as older than the next note. */
 export function parsePastEnds(stored: string | null): readonly PastEnd[] {
   const notes = Array.from((stored ?? '').matchAll(/(\d{1,15}):(\d{1,15})(?: |$)/g))
   return notes.map(([, at, end]) => ({ at: Number(at), end: Number(end) }))

@@ -11,23 +11,23 @@ import type { LogEntry } from '../store.ts'
 
 export interface CompactionPlanOptions {
   readonly collection: CollectionDefinition
-  /** Only what was written before may go, by its clock; ms since the epoch. */
+  /** Only operations written before this may go, by their clock; ms since the epoch. */
   readonly writtenBefore: number
 }
 
-/** An operation that the log can do without. */
+/** An operation that the log no longer needs. */
 export interface DroppableOperation {
   readonly entry: LogEntry
   readonly operation: Operation
 }
 
 /**
- * The operations of one record that later ones have superseded for every reader, now and whatever
- * arrives later: the one rule of all stores.
+ * The operations of one record that later ones have superseded for every reader, whatever else may arrive: the one
+ * rule of all stores.
  *
- * @param entries the record's rows of the log in delivery order, snapshots too; or the first of
- *   them: what is stored later counts as arriving later
- * @see docs/compaction.md, "What is dropped"; the numbers of rules below are those there
+ * @param entries the record's rows of the log in delivery order, including snapshots; or the first of them: later
+ *   ones count as arriving later
+ * @see docs/compaction.md, "What is dropped", for the numbers of the rules below
  */
 export function planCompaction(
   entries: readonly LogEntry[],
@@ -53,10 +53,11 @@ export function planCompaction(
 }
 
 /**
- * Rule 8. A device that has deleted the record, and not told yet, takes the first later update for its return, and merges only
- * what follows: what revives the record before a merge has to stay, or another one as late in its place.
+ * Rule 8. A device that has deleted the record, and not sent that yet, takes the first later update as the record's
+ * return, and merges only what follows. So an operation that revives the record before a merge has to stay, or
+ * another one, as late, in its place.
  *
- * @returns those that may go, in delivery order
+ * @returns the operations that may go, in delivery order
  */
 function withoutRevivers(
   stay: readonly Row[],
@@ -65,7 +66,7 @@ function withoutRevivers(
 ): Row[] {
   const dropped: Row[] = []
   let mergedAt = Number.POSITIVE_INFINITY
-  /** Stays, and is taken in before that merge; of such the one with the latest clock. */
+  /** The operation that stays and arrives before that merge; of several, the one with the latest clock. */
   let reviver: Row | null = null
   for (const row of stay.toReversed()) {
     if (row.kind === 'merged') {
@@ -82,9 +83,9 @@ function withoutRevivers(
 
 interface Row extends DroppableOperation {
   /**
-   * How clients take it in: `plain` is last-write-wins per field; `merged` goes through their merge,
-   * or may; `moving` changes who sees the record; `losing` is dropped by clients that filter by a field in
-   * which it loses; `snapshot` is the server's.
+   * How clients apply it: `plain` is last-write-wins per field; `merged` is or may be merged; `moving` changes
+   * which views show the record; `losing` is dropped by clients that filter by a field in which it loses;
+   * `snapshot` is the server's.
    */
   readonly kind: 'insert' | 'plain' | 'merged' | 'moving' | 'losing' | 'delete' | 'snapshot'
   readonly fields: readonly string[]
@@ -104,7 +105,7 @@ function kindOf(entry: LogEntry, operation: Operation, collection: CollectionDef
   return changesOfLoser(operation, entry.scopeChanges) === null ? 'plain' : 'losing'
 }
 
-/** Rule 1. Also false for fields that the schema does not have: other clients may know them as lists. */
+/** Rule 1. Also false for fields that the schema lacks, which other clients may know as lists. */
 function writesPlainFields({ data, atomicOps }: Operation, collection: CollectionDefinition): boolean {
   if (data === null || isEncryptedPayload(data)) return false
   if (atomicOps !== undefined && Object.keys(atomicOps).length > 0) return false
@@ -121,7 +122,7 @@ function isMove({ scopeChanges }: LogEntry): boolean {
   return scopeChanges.some(({ before }) => before !== undefined)
 }
 
-/** Rule 5: one insert, before all else. */
+/** Rule 5: the record has one insert, before all else. */
 function hasPlainBeginning(rows: readonly Row[]): boolean {
   const [first, ...others] = rows
   if (first === undefined || first.kind !== 'insert' || first.operation.data === null) return false
@@ -132,12 +133,12 @@ function hasPlainBeginning(rows: readonly Row[]): boolean {
   )
 }
 
-/** Fields that were ever written beside what is merged: their value then depends on the one before. */
+/** Fields that were ever written together with merged ones: their value may then depend on the one before. */
 function fieldsOfMergedOperations(rows: readonly Row[]): ReadonlySet<string> {
   return new Set(rows.flatMap(({ kind, fields }) => (kind === 'merged' ? fields : [])))
 }
 
-/** Rule 4: between two moves of the record everybody who sees one operation sees all of them. */
+/** Rule 4: between two moves of the record, a reader that sees one operation sees all of them. */
 function splitByVisibility(rows: readonly Row[]): Row[][] {
   const stays: Row[][] = [[]]
   for (const row of rows) {
@@ -161,7 +162,7 @@ function lastWriters(stay: readonly Row[]): ReadonlyMap<string, Row> {
   return winners
 }
 
-/** Rule 2. Clients do not agree about two writes with one clock; nothing of them is dropped. */
+/** Rule 2. Clients disagree about two writes with the same clock, so neither is dropped. */
 function isSuperseded(row: Row, winners: ReadonlyMap<string, Row>): boolean {
   return row.fields.every((field) => {
     const winner = winners.get(field)
@@ -170,10 +171,10 @@ function isSuperseded(row: Row, winners: ReadonlyMap<string, Row>): boolean {
 }
 
 /**
- * Rules 5 and 6: whether clients compare something with the clock of this operation before they
- * have what supersedes it, or a deletion comes before it.
+ * Rules 5 and 6: true when clients may compare something with this operation's clock before they have what
+ * supersedes it, or when a deletion comes before it.
  *
- * @param watchers what clients merge, and deletions
+ * @param watchers operations that clients merge, and deletions
  */
 function isLookedAt(row: Row, watchers: readonly Row[], winners: ReadonlyMap<string, Row>): boolean {
   const at = row.entry.deliverySequence
@@ -185,7 +186,7 @@ function isLookedAt(row: Row, watchers: readonly Row[], winners: ReadonlyMap<str
   })
 }
 
-/** Where all of it is superseded, in delivery order. */
+/** The delivery sequence at which all of its fields are superseded. */
 function supersededAt({ entry, fields }: Row, winners: ReadonlyMap<string, Row>): number {
   const at = entry.deliverySequence
   return Math.max(...fields.map((field) => winners.get(field)?.entry.deliverySequence ?? at))

@@ -8,18 +8,18 @@ import type { LogEntry } from '../store.ts'
 import type { CompactionRules, DroppedCount, DroppedOperation } from './compaction.ts'
 import { planCompaction } from './plan-compaction.ts'
 
-/** A step holds the writer of a store for some 20 ms: so many records and rows of the log. */
+/** Limits on records and rows of the log, because a step holds the writer of a store for some 20 ms. */
 export const RECORDS_PER_STEP = 500
 export const ROWS_PER_STEP = 2000
-/** Bytes of states, and of the rows that are read: a record of rich text may have many megabytes. */
+/** Bytes of states and of the rows that are read: a record with rich text may have many megabytes. */
 export const BYTES_PER_STEP = 8 * 1024 * 1024
-/** The first rows of a record that are looked at, by number and bytes; the next compaction gets further. */
+/** Only this many first rows of a record, and bytes, are examined; the next compaction gets further. */
 export const MAX_ROWS_PER_RECORD = 20_000
 export const MAX_BYTES_PER_RECORD = 16 * 1024 * 1024
-/** With fewer rows than an insert and two updates nothing of a record is superseded. */
+/** A record with fewer rows than an insert and two updates has nothing superseded. */
 const MIN_ROWS = 3
 
-/** One record on its way through a compaction. */
+/** A record that a compaction considers. */
 export interface CompactionCandidate {
   readonly ref: number
   readonly collection: string
@@ -29,37 +29,37 @@ export interface CompactionCandidate {
   readonly rowCount: number
 }
 
-/** The first rows of a record in delivery order, `MAX_ROWS_PER_RECORD` and `MAX_BYTES_PER_RECORD` at most. */
+/** The first rows of a record in delivery order, up to `MAX_ROWS_PER_RECORD` and `MAX_BYTES_PER_RECORD`. */
 export interface FirstRows {
   readonly entries: readonly LogEntry[]
-  /** True when there are no more. */
+  /** True when these are all of its rows. */
   readonly isWhole: boolean
 }
 
-/** A row that goes, without what it held: of a large record, not all of that fits into memory. */
+/** A row that is dropped, without its content: for a large record, not all of that fits into memory. */
 export interface DroppedRow extends Omit<LogEntry, 'wireJson'> {
-  /** What it held. */
+  /** Bytes of its content. */
   readonly bytes: number
-  /** What is kept of it; null for a snapshot. */
+  /** The note that is kept of it; null for a snapshot. */
   readonly note: DroppedOperation | null
 }
 
 export interface RecordCompaction {
   readonly dropped: readonly DroppedRow[]
-  /** True when nothing of the record stays. */
+  /** True when nothing of the record is left. */
   readonly isPurged: boolean
 }
 
 export interface CompactionContext {
   readonly rules: CompactionRules
-  /** The end of the log: what stands there stays, so that no number is given twice. */
+  /** The end of the log: the row there stays, so that no delivery sequence is given twice. */
   readonly end: number
   collection(name: string): CollectionDefinition | null
-  /** False while entries of the collection are being told of a new scope field. */
+  /** False while a new scope field is being added to entries of the collection. */
   isSettled(collection: string): boolean
 }
 
-/** The first of these records that one step has time for, and always one. */
+/** The first of these records that fit into one step, at least one. */
 export function recordsOfStep<Candidate extends CompactionCandidate>(
   candidates: readonly Candidate[],
 ): readonly Candidate[] {
@@ -72,9 +72,9 @@ export function recordsOfStep<Candidate extends CompactionCandidate>(
 }
 
 /**
- * The first of these records whose rows come to no more than one step has memory for, and one with rows at least.
+ * The first of these records whose rows fit into the memory of one step, including at least one with rows.
  *
- * @param bytesOf of the rows that are going to be read
+ * @param bytesOf of the rows that will be read
  */
 export function recordsWithinBytes<Candidate>(
   records: readonly Candidate[],
@@ -89,7 +89,7 @@ export function recordsWithinBytes<Candidate>(
   return end === -1 ? records : records.slice(0, end)
 }
 
-/** Whether the rows of a record are worth reading. */
+/** True where reading the rows of a record may be worthwhile. */
 export function mayCompact(candidate: CompactionCandidate, context: CompactionContext): boolean {
   const { collection, rowCount } = candidate
   if (rowCount === 0 || !context.isSettled(collection)) return false
@@ -101,7 +101,10 @@ export function mayCompact(candidate: CompactionCandidate, context: CompactionCo
   )
 }
 
-/** What goes of a record: all of it where it is forgettable and the rows are all there are, else what is superseded. */
+/**
+ * Plans what is dropped of a record: all of it if it can be purged and these are all of its rows, otherwise the
+ * superseded ones.
+ */
 export function planRecord(
   candidate: CompactionCandidate,
   { entries, isWhole }: FirstRows,
@@ -118,14 +121,14 @@ export function planRecord(
   return {
     dropped: dropped
       .filter(({ entry }) => entry.deliverySequence < end)
-      .map(({ entry, operation }) => toDroppedRow(entry, operation, operation.id)), // proved, of these
+      .map(({ entry, operation }) => toDroppedRow(entry, operation, operation.id)), // the id is proven for these
     isPurged: false,
   }
 }
 
 const NOTHING: RecordCompaction = { dropped: [], isPurged: false }
 
-/** @param rows all rows of a record that is forgettable, in delivery order */
+/** @param rows all rows of a record that can be purged, in delivery order */
 export function planForgetting(
   rows: readonly DroppedRow[],
   { end, rules: { deletedThrough = end } }: Pick<CompactionContext, 'end' | 'rules'>,
@@ -135,7 +138,7 @@ export function planForgetting(
   return { dropped: rows, isPurged: true }
 }
 
-/** A row that goes with its record. */
+/** A row that is dropped together with its record. */
 export function toForgottenRow(entry: LogEntry): DroppedRow {
   const operation = parseStoredOperation(entry.wireJson, entry.deliverySequence)
   return toDroppedRow(entry, operation, droppedIdOf(operation), true)
@@ -152,7 +155,7 @@ function toDroppedRow(
   return { ...entry, bytes: Buffer.byteLength(wireJson), note: entry.kind === 'operation' ? note : null }
 }
 
-/** A record that has been deleted for long enough, and has few enough rows to go at once. */
+/** True for a record that was deleted long enough ago, and has few enough rows to drop at once. */
 export function isForgettable(
   { state, rowCount }: CompactionCandidate,
   { rules }: CompactionContext,
@@ -164,7 +167,7 @@ export function isForgettable(
   return lastDeleteAt.wallTime < rules.deletedBefore
 }
 
-/** What is left of a forgotten record: that it was deleted, and when. */
+/** The remaining state of a purged record: that it was deleted, and when. */
 export function purgedState(state: RecordState): RecordState {
   return {
     ...state,
@@ -177,12 +180,12 @@ export function purgedState(state: RecordState): RecordState {
   }
 }
 
-/** What is kept of the operations that are dropped of a record. */
+/** The notes that are kept of a record's dropped operations. */
 export function notesOf({ dropped }: RecordCompaction): DroppedOperation[] {
   return dropped.flatMap(({ note }) => note ?? [])
 }
 
-/** Adds up what was dropped, by collection. */
+/** Sums up dropped rows by collection. */
 export class DroppedCounter {
   readonly #counts = new Map<string, DroppedCount>()
 

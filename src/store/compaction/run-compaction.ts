@@ -8,7 +8,7 @@ const HELD_PAUSE_MS = 1000
 
 export interface CompactionProgress {
   readonly recordsDone: number
-  /** About: devices may write meanwhile. */
+  /** Approximate, because devices may write meanwhile. */
   readonly recordsTotal: number
 }
 
@@ -16,17 +16,20 @@ export interface RunCompactionOptions {
   readonly runtime: Pick<Runtime, 'monotonicNow' | 'setTimer' | 'defer'>
   /** Default false. True: nothing is dropped, only counted. */
   readonly isPlan?: boolean
-  /** True where devices are served by the same process, or by another that waits for the same lock: half of the time is left to them. */
+  /**
+   * True where devices are served by the same process, or by another that waits for the same lock: half of the time
+   * is left to them.
+   */
   readonly isConsiderate?: boolean
   readonly isStopped?: () => boolean
-  /** Is told each time that it begins to wait for a backup. */
+  /** Called each time that it starts to wait for a backup. */
   readonly onHeld?: () => void
   readonly onProgress?: (progress: CompactionProgress) => void
 }
 
 export interface CompactionSummary {
   readonly records: number
-  /** One per collection that something was dropped of, by name. */
+  /** One entry for each collection from which something was dropped, by name. */
   readonly collections: readonly DroppedCount[]
   readonly operations: number
   readonly bytes: number
@@ -34,8 +37,8 @@ export interface CompactionSummary {
 }
 
 /**
- * Goes through all records in short steps, between which others write. What was dropped stays
- * dropped, however it ends. While a backup holds it, it waits.
+ * Goes through all records in short steps, between which others can write. What was dropped stays dropped, however
+ * this ends. It waits while a backup holds it.
  *
  * @throws StoreError `NO_SCHEMA`
  */
@@ -80,13 +83,13 @@ function summarise(records: number, counts: readonly DroppedCount[]): Compaction
 export interface Retention {
   /** null: superseded operations are kept */
   readonly keepForMs: number | null
-  /** null: deleted records are never forgotten */
+  /** null: deleted records are never purged */
   readonly tombstonesMs: number | null
 }
 
 /**
- * The rules for what is older than this now. A deletion is as old as it is in the log: a device may bring one
- * that it made long ago, and others are yet to be told. So every compaction notes where the log ends.
+ * The rules for the present time. The age of a deletion is its age in the log: a device may send one that it made
+ * long ago, and others have yet to be told. So every compaction notes where the log ends.
  *
  * @param options.isPlan true: nothing is noted
  */
@@ -101,10 +104,10 @@ export async function rulesForLog(
   return deletedBefore === null ? rules : { ...rules, deletedThrough: storedThrough(past, deletedBefore) }
 }
 
-/** The rules for what is older than this now, whenever it was stored. */
+/** The rules for the present time, regardless of when operations were stored. */
 export function rulesFor({ keepForMs, tombstonesMs }: Retention, nowMs: number): CompactionRules {
   return {
-    // Clocks of devices run ahead a little: everything is older than no time at all.
+    // Clocks of devices may be slightly ahead, so with a retention of 0 everything counts as older.
     supersededBefore:
       keepForMs === null ? null : keepForMs === 0 ? Number.MAX_SAFE_INTEGER : nowMs - keepForMs,
     deletedBefore: tombstonesMs === null ? null : nowMs - tombstonesMs,

@@ -3,7 +3,7 @@ import type { Operation } from '../../core/operation.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 
 /**
- * The error of whoever meets something stored that cannot be what was written.
+ * The error for stored data that cannot be what was written.
  *
  * @param what a sentence that names it
  */
@@ -14,8 +14,8 @@ export function corrupt(what: string, cause?: unknown): StoreError {
 }
 
 /**
- * The error for what is read while a store is opened: `check --deep` cannot open it either, so there is no other advice
- * than a backup.
+ * The error for damaged data that is read while a store is opened: `check --deep` could not open it either, so a
+ * backup is the only advice.
  *
  * @param what a sentence that names it
  */
@@ -23,23 +23,23 @@ export function corruptOnOpening(what: string, cause?: unknown): StoreError {
   return new StoreError('STORE_CORRUPT', `${what} Restore a backup.`, { cause })
 }
 
-/** True for an error that tells of damage in the store. */
+/** True for an error that reports damage in the store. */
 export function isCorrupt(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'STORE_CORRUPT'
 }
 
-/** The error for a row of the log that is not as it was written. */
+/** The error for a row of the log that differs from what was written. */
 export function corruptRow(deliverySequence: number, cause?: unknown): StoreError {
   return corrupt(`Row ${deliverySequence} of _kora_operations is damaged and is not served.`, cause)
 }
 
-/** The error for a number that should stand for a name and has none. */
+/** The error for a number that should stand for a name but has none. */
 export function lostName(id: number, table: '_kora_nodes' | '_kora_collections'): StoreError {
   return corrupt(`No name is stored in ${table} under the number ${id}.`)
 }
 
 /**
- * The operation of a row that no checksum says is sound.
+ * Parses the operation of a row that has no checksum to prove it sound.
  *
  * @throws StoreError `STORE_CORRUPT`
  */

@@ -3,12 +3,12 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { SqlDialect } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
 
-/** Something stored that is not what was written, or does not follow from it. */
+/** Stored data that differs from what was written, or does not follow from it. */
 export interface Damage {
   /** "row 17 of the log", "record todos/4f…" */
   readonly place: string
   readonly problem: string
-  /** False where an honest device may have written it so. */
+  /** False where an honest device may have caused it. */
   readonly isCertain: boolean
 }
 
@@ -21,7 +21,10 @@ export interface DamageProgress {
 export interface DamageSearchOptions {
   readonly onDamage: (damage: Damage) => void
   readonly onProgress?: (progress: DamageProgress) => void
-  /** Has the resolvers: functions, of which a store holds the hashes. By all else the store's own schema counts. */
+  /**
+   * Provides the resolvers, which are functions; a store holds only their hashes. In all other respects the store's
+   * own schema counts.
+   */
   readonly schema?: SchemaDefinition
 }
 
@@ -30,7 +33,7 @@ export interface DamageSearchResult {
   readonly records: number
 }
 
-/** A row of the log as the columns say it. */
+/** A row of the log according to its columns. */
 export interface StoredRow {
   readonly deliverySequence: number
   readonly kind: 'operation' | 'snapshot'
@@ -40,14 +43,14 @@ export interface StoredRow {
   readonly collection: string
   readonly recordId: string
   readonly wireJson: string
-  /** True where it is not found by the id of the operation that it holds. */
+  /** True where the index finds it by another id than that of its operation. */
   readonly hasOtherId: boolean
   readonly checksum: 'fits' | 'differs' | 'none'
-  /** Its node, or some scope that it belongs to, does not find it. */
+  /** True where its node, or a scope that it belongs to, does not find it. */
   readonly isMissingInIndex: boolean
 }
 
-/** A row that says nothing that can be understood. */
+/** A row whose content cannot be understood. */
 export interface UnreadableRow {
   readonly deliverySequence: number
   readonly isUnreadable: true
@@ -57,7 +60,7 @@ export interface StoredRecordRow {
   readonly ref: number
   readonly collection: string
   readonly recordId: string
-  /** As `serializeRecordState` wrote it; null: not stored, the record is one insert and nothing else. */
+  /** As written by `serializeRecordState`; null: not stored, because the record is one insert and nothing else. */
   readonly state: string | null
 }
 
@@ -67,32 +70,32 @@ export interface UnreadableRecord {
   readonly isUnreadable: true
 }
 
-/** What `findDamage` reads of a store with tables. */
+/** What `findDamage` reads from a store with tables. */
 export interface DamageSource {
   readonly dialect: SqlDialect
   readonly schema: SchemaDefinition | null
   /** Collections whose tables are not filled yet. */
   readonly unfinished: ReadonlySet<string>
-  /** What the database finds out by itself. */
+  /** Damage that the database itself finds. */
   findDatabaseDamage(): Promise<readonly Damage[]>
-  /** At one moment: the end of the log and the operations up to there. */
+  /** The end of the log, and the operations up to there, at one moment. */
   readEnd(): Promise<{ readonly deliverySequence: number; readonly operations: number }>
-  /** Rows above `after` up to `end`, ascending; some at least, while there are any. */
+  /** Rows above `after` up to `end`, ascending; at least one, as long as there are any. */
   readRows(after: number, end: number): Promise<readonly (StoredRow | UnreadableRow)[]>
-  /** Fields that are tracked and cannot be. */
+  /** Tracked fields that cannot be tracked. */
   findTrackedDamage(): Promise<readonly Damage[]>
   /** Fields of the collection that only earlier schemas had. */
   readRetiredFields(collection: string): Promise<readonly string[]>
   countRecords(): Promise<number>
   readRecords(afterRef: number, limit: number): Promise<readonly (StoredRecordRow | UnreadableRecord)[]>
-  /** What a replay of the record folds; null when a row of it is damaged. */
+  /** The operations that a replay of the record folds; null when a row of it is damaged. */
   readHistory(ref: number): Promise<readonly Operation[] | null>
   findShown(collection: string, recordId: string): Promise<MaterializedRecord | null>
-  /** Rows of the collection's table that no record stands behind. */
+  /** Number of rows in the collection's table without a record. */
   countStrayRows(collection: string): Promise<number>
 }
 
-/** A finding that has no explanation but damage. */
+/** A finding that only damage can explain. */
 export function certain(place: string, problem: string): Damage {
   return { place, problem, isCertain: true }
 }

@@ -29,8 +29,8 @@ import {
   type UnreadableRow,
 } from './damage.ts'
 
-const RECORDS_PER_PAGE = 20 // looked at side by side, each with its history in memory
-const LOOK_AGAIN_MS = 100 // what a writer was about to change has changed by then
+const RECORDS_PER_PAGE = 20 // examined side by side, each with its history in memory
+const LOOK_AGAIN_MS = 100 // after this, a writer has completed what it was changing
 
 /** @see ServerStore.findDamage */
 export async function findDamage(
@@ -65,7 +65,7 @@ async function searchLog(
     let last = after
     for (const row of page) {
       rows++
-      if ('isUnreadable' in row || row.kind === 'operation') found++ // it is there, whatever it is
+      if ('isUnreadable' in row || row.kind === 'operation') found++ // it exists, whatever it is
       const damage = damageOfRow(row, last)
       if (damage !== null) onDamage(damage)
       last = Math.max(last, row.deliverySequence)
@@ -89,7 +89,7 @@ function damageOfRow(row: StoredRow | UnreadableRow, previous: number): Damage |
   const refusal = refuseRestore(row.wireJson)
   if (refusal !== null) return certain(place, `it is an operation that no restore takes: ${refusal}`)
   if (row.checksum !== 'none') return null
-  const operation = operationOfWireJson(row.wireJson) // parsed once already
+  const operation = operationOfWireJson(row.wireJson) // it has been parsed once already
   if (checkOperationId(operation) !== 'mismatch') return null
   return {
     place,
@@ -138,7 +138,7 @@ async function searchRecords(source: DamageSource, options: DamageSearchOptions)
   }
 }
 
-/** The schema that the states were folded by: another one of the app may be yet to come. */
+/** The schema with which the states were folded: the app's may be a later one that is not in force yet. */
 type SchemaOf = () => SchemaDefinition | null
 
 function withOwnResolvers(
@@ -148,17 +148,14 @@ function withOwnResolvers(
   return stored === null || own === undefined ? stored : withResolversOf(own, stored)
 }
 
-/**
- * Says that a field is not checked: without its resolver, nobody knows what the log gives where two devices
- * have changed it at once.
- */
+/** Reports that a field is not checked: without its resolver, the result of concurrent changes is unknown. */
 function unchecked(path: string): Damage {
   const problem =
     "its resolver is missing here: records that need it are not checked. Name the app's schema with --schema or --config"
   return { place: `field ${path}`, problem, isCertain: false }
 }
 
-/** Looks a second time where something does not fit: somebody may have written in between. */
+/** Checks a second time where something does not match, because a writer may have been in between. */
 async function damageOfRecord(
   source: DamageSource,
   record: StoredRecordRow | UnreadableRecord,
@@ -241,15 +238,15 @@ function isOneInsert(history: readonly Operation[]): boolean {
 }
 
 /**
- * Fields that the schema no longer has hold what they were folded to while it had them: a replay, which knows
- * nothing of their kind, may give them other values.
+ * Compares a state with a replay. Fields that the schema no longer has keep the values they were folded to while it
+ * had them; a replay, which does not know their kind, may give others.
  */
 async function isStateOf(
   source: DamageSource,
   { collection }: StoredRecordRow,
   { state, replayed }: { state: RecordState; replayed: RecordState },
 ): Promise<boolean> {
-  const expected = parseRecordState(serializeRecordState(replayed)) // some differences end there
+  const expected = parseRecordState(serializeRecordState(replayed)) // some differences disappear in the stored form
   if (isDeepStrictEqual(expected, state)) return true
   const retired = new Set(await source.readRetiredFields(collection))
   return isDeepStrictEqual(withoutValues(expected, retired), withoutValues(state, retired))

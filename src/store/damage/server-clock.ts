@@ -3,7 +3,7 @@ import type { Timestamp } from '../../core/operation.ts'
 import { corruptOnOpening } from './corrupt.ts'
 
 /**
- * The newest timestamp that the server has given, as `_kora_meta` holds it.
+ * Parses the newest timestamp given by the server, as `_kora_meta` holds it.
  *
  * @throws StoreError `STORE_CORRUPT`
  */

@@ -1,13 +1,13 @@
 import { changeOf, type ScopeChanges } from '../../core/view.ts'
 import { certain, type Damage } from './damage.ts'
 
-/** A row of `_kora_tracked` as it is stored, which may be anything. */
+/** A row of `_kora_tracked` as stored, with any content. */
 export interface StoredTrackedField {
   readonly id: number
-  /** null: no collection has the number that stands there */
+  /** null: no collection has this number */
   readonly collection: string | null
   readonly field: string | null
-  /** The entry that its part of the index begins with; null: none, or one that cannot be read. */
+  /** The first entry in its part of the index; null: none, or one that cannot be read. */
   readonly firstIndexed: {
     readonly deliverySequence: number
     readonly collection: string
@@ -16,8 +16,8 @@ export interface StoredTrackedField {
 }
 
 /**
- * What shows that a row of `_kora_tracked` names another field than it did. The name of any field may have been
- * tracked, of the schema or not; but what stands in its index must tell of it.
+ * Finds a row of `_kora_tracked` that names another field than it once did. Any name of a field may have been
+ * tracked, in the schema or not; but the entries in its index must contain it.
  */
 export function damageOfTracked({ id, collection, field, firstIndexed }: StoredTrackedField): Damage | null {
   if (collection === null) return certain(`row ${id} of _kora_tracked`, 'its collection has no name')

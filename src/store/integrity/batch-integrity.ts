@@ -23,7 +23,7 @@ export interface IntegrityContext extends SideEffectContext {
   isServerNode(nodeId: string): boolean
 }
 
-/** What an operation did to its record. */
+/** The effect of an operation on its record. */
 export interface JudgedChange {
   readonly operation: Operation
   readonly record: PlannedRecord
@@ -32,10 +32,10 @@ export interface JudgedChange {
   readonly writeScope: ScopeMap | null
 }
 
-/** Why the operation is not stored, or what the server does because of it. */
+/** Why the operation is not stored, or what the server does as a consequence. */
 export type IntegrityVerdict = { readonly refusal: Refusal } | { readonly sideEffects: readonly SideEffect[] }
 
-/** A change that is asked for, before it is known what becomes of it. */
+/** A requested change whose outcome is not known yet. */
 export interface ExpectedChange extends RecordKey {
   readonly type: OperationType
   readonly data: FieldValues | null
@@ -45,9 +45,8 @@ export interface ExpectedChange extends RecordKey {
 export const NO_SIDE_EFFECTS: IntegrityVerdict = { sideEffects: [] }
 
 /**
- * Keeps the rules of the schema (constraints, relations, state machines) while a batch is planned.
- * They are judged by what records become, not by what operations say, and on the records as the
- * batch has left them so far.
+ * Enforces the rules of the schema (constraints, relations, state machines) while a batch is planned. They are
+ * judged by what records become, not by what operations say, and on the records as the batch has left them so far.
  *
  * @see docs/constraints.md
  */
@@ -62,15 +61,15 @@ export class BatchIntegrity {
     this.#live = new LiveRecords(overlay)
   }
 
-  /** Takes in what the store has answered to `referencesOf`. */
+  /** Adds the store's answer to `referencesOf`. */
   noteReferences(keys: readonly RecordKey[], states: readonly (RecordState | null)[]): void {
     this.#live.noteReferences(keys, states)
   }
 
   /**
-   * Loads what the changes will most likely ask for, together: a database then answers a batch of
-   * any size in one round trip, and one more for each level of what deletions entail. What turns out
-   * otherwise, because a change is late or an earlier one is refused, is asked for when it is met.
+   * Loads what the changes will most likely need, together: a database then answers a batch of any size in one
+   * round trip, plus one for each level of cascading deletions. Anything else, because a change is late or an
+   * earlier one is refused, is loaded when it is needed.
    */
   *prepare(changes: readonly ExpectedChange[]): Loading<void> {
     const { schema } = this.#context
@@ -92,12 +91,12 @@ export class BatchIntegrity {
     yield* this.#live.fetch()
   }
 
-  /** True when the schema has rules for the collection, so that operations on it are to be judged. */
+  /** True when the schema has rules for the collection, so that operations on it have to be judged. */
   hasRules(collection: string): boolean {
     return rulesOf(this.#context.schema, collection) !== null
   }
 
-  /** Judges an operation by the record that it has led to. */
+  /** Judges an operation by the resulting state of its record. */
   *judge(change: JudgedChange): Loading<IntegrityVerdict> {
     const { operation, record, before, after, writeScope } = change
     const { schema } = this.#context
@@ -121,13 +120,13 @@ export class BatchIntegrity {
     return refusal === null ? { sideEffects } : { refusal }
   }
 
-  /** Takes in what the batch has made of a record. */
+  /** Notes what the batch has made of a record. */
   note(record: PlannedRecord, before: RecordState | null, after: RecordState): void {
     const rules: CollectionRules | null = rulesOf(this.#context.schema, record.collection)
     if (rules !== null && rules.indexes.length > 0) this.#live.note(record, rules.indexes, before, after)
   }
 
-  /** Sets invalid states back, and repeats what an earlier correction stands in the way of. */
+  /** Resets invalid states, and repeats changes that an earlier correction has overruled. */
   #correct(
     invalid: readonly InvalidTransition[],
     { record, operation, after }: JudgedChange,
@@ -142,7 +141,7 @@ export class BatchIntegrity {
   }
 }
 
-/** What the changes refer to by relations, and will be judged by. */
+/** The records that the changes refer to by relations, on which the verdict depends. */
 export function referencesOf(
   changes: readonly ExpectedChange[],
   schema: SchemaDefinition | null,

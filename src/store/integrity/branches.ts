@@ -16,11 +16,11 @@ interface SuspectChange {
 }
 
 /**
- * Without the changes that were valid where their author made them: from a state that the record was in before
- * others changed it. Of two such the later clock decides, as on devices, and not which one arrives first. Only
- * for them is the history of the record read.
+ * Leaves out changes that were valid on their author's device: they start from a state that the record had before
+ * others changed it. Of two such changes the one with the later clock wins, as on devices, whichever arrives first.
+ * Only for these changes is the record's history read.
  *
- * @param suspects changes that may not follow the states that are stored
+ * @param suspects changes that are not allowed from the stored states
  * @see docs/constraints.md, "States"
  */
 export function* withoutBranches(
@@ -40,7 +40,7 @@ export function* withoutBranches(
   })
 }
 
-/** The state that the author of an update found; null for none. */
+/** The state that the author of an update saw; null for none. */
 function seenState({ previousData }: Operation, field: string): string | null {
   const seen = ownValue(previousData ?? {}, field)
   return typeof seen === 'string' ? seen : null
@@ -63,25 +63,27 @@ function statesOf(history: FoldedHistory, field: string, definition: CollectionD
 }
 
 /**
- * The states that a record was in at any time since it was inserted. What was judged when it arrived is not judged again, as
- * the rules may be others by now. A write that had lost already was stored unjudged, and counts only if it was valid
- * as its author saw it. A state that was set back does not count, so that it leads no further.
+ * The states that a record has had at any time since it was inserted. What was judged on arrival is not judged
+ * again, because the rules may have changed since. A write that had already lost on arrival was stored without
+ * judgment, and counts only if it was valid as its author saw it. A state that was reset does not count, so nothing
+ * can follow from it.
  *
- * A batch takes in each operation of a history once, in the order of arrival, however many changes it judges.
+ * Within a batch, each operation of a history is processed once, in the order of arrival, however many changes are
+ * judged.
  */
 class HeldStates {
   readonly #history: FoldedHistory
   readonly #field: string
   readonly #definition: CollectionDefinition
-  /** State → the latest write that has led to it. */
+  /** State → the latest write that led to it. */
   readonly #writes = new Map<JsonValue, Operation>()
   #present: JsonValue = null
   #newestOfRecord: Operation | null = null
-  /** Latest of the writes to the field and the deletions. What is earlier was stored unjudged. */
+  /** The latest of the field's writes and the deletions. Anything earlier was stored without judgment. */
   #newest: Operation | null = null
   #lastInsert: Operation | null = null
   #lastDeletion: Operation | null = null
-  /** The deletion that the record was inserted anew after. */
+  /** The deletion before the record was inserted again. */
   #formerEnd: Operation | null = null
   #takenCount = 0
 
@@ -104,7 +106,10 @@ class HeldStates {
     return write !== undefined && isLater(write, this.#formerEnd)
   }
 
-  /** @param next what arrived directly behind it; a correction always has when the next change is judged */
+  /**
+   * @param next the operation that arrived right after it; a correction always has by the time the next change is
+   *   judged
+   */
   #take(operation: Operation, next: Operation | undefined): void {
     const isFirstInsert = operation.type === 'insert' && this.#lastInsert === null
     this.#newestOfRecord = latest(operation, this.#newestOfRecord)
@@ -141,9 +146,9 @@ class HeldStates {
   }
 
   /**
-   * Whether what follows may be a correction: it names its cause, and is stamped with the very next reading after it, or
-   * after the record. It may be that of a former server, under another node. What the application writes next looks
-   * the same where a device's clock is ahead of the server's; but a change that was valid had nothing to be corrected.
+   * True where the next operation may be a correction: it names its cause, and has the very next timestamp after it
+   * or after the record. It may be that of a former server, under another node. A later write of the application
+   * looks the same if a device's clock is ahead of the server's; but a change that was valid needed no correction.
    */
   #looksSetBack({ id, timestamp }: Operation, next: Operation | undefined): boolean {
     if (next?.type !== 'update' || next.causalDeps[0] !== id) return false
@@ -176,7 +181,10 @@ function followsClosely(next: Timestamp, timestamp: Timestamp): boolean {
   return compareTimestamps(next, readingAfter(timestamp, next.nodeId)) === 0
 }
 
-/** What an operation sets a field to, an insert also by leaving it out; undefined when it leaves it as it is. */
+/**
+ * The state that an operation sets a field to, which an insert does even by omitting it; undefined when it leaves
+ * it unchanged.
+ */
 function writtenState(
   { type, data }: Operation,
   field: string,

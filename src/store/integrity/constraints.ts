@@ -10,7 +10,7 @@ import { LiveIndex } from './live-index.ts'
 import type { LiveRecords } from './live-records.ts'
 import { type FindableState, isFindable, type LookupValue } from './lookup-index.ts'
 
-/** A record as an operation found it and as it would leave it. */
+/** A record as an operation found it, and as it would become. */
 export interface RecordChange<State extends FindableState = FindableState> {
   readonly rules: CollectionRules
   readonly record: PlannedRecord
@@ -20,7 +20,7 @@ export interface RecordChange<State extends FindableState = FindableState> {
   readonly writeScope: ScopeMap | null
 }
 
-/** Changes that will be made together with the one that is checked. */
+/** Changes that will be made together with the one being checked. */
 export class PendingChanges {
   readonly #states = new Map<PlannedRecord, FindableState>()
   readonly #live = new LiveIndex<PlannedRecord>()
@@ -34,7 +34,7 @@ export class PendingChanges {
     return this.#states.has(record)
   }
 
-  /** Records that belong to the group once the changes are made. */
+  /** Records that will belong to the group once the changes are made. */
   *membersOf(rule: GroupRule, key: string): Iterable<PlannedRecord> {
     for (const record of this.#live.find(rule.index, key)) {
       if (rule.keyOf(this.#states.get(record) ?? null) === key) yield record
@@ -54,23 +54,23 @@ interface RelationDemand {
   readonly reference: JsonValue
 }
 
-/** One thing that a constraint has to find out. */
+/** One question that a constraint asks of the store. */
 type Demand =
   | { readonly rule: GroupRule; readonly key: string; readonly values: readonly LookupValue[] }
   | ReferenceDemand
   | RelationDemand
 
-/** Notes what `refuseConstraints` will ask for. */
+/** Notes everything that `refuseConstraints` will ask for. */
 export function wantForConstraints(change: RecordChange, live: LiveRecords): void {
   for (const demand of demandsOf(change)) wantForDemand(demand, live)
 }
 
 /**
- * Refuses a change that leaves the record in violation of a constraint. Only what the change itself
- * brings about counts: a record that was in violation before, because the constraint is newer than
- * the data, may be changed in other respects.
+ * Refuses a change that leaves the record in violation of a constraint. Only violations by the change itself count:
+ * a record that violated a constraint before, because the constraint is newer than the data, can still be changed
+ * in other respects.
  *
- * The message says nothing of other records than that a value is taken, which refusing tells anyway.
+ * The message reveals nothing of other records except that a value is taken, which any refusal would reveal.
  */
 export function* refuseConstraints(
   change: RecordChange,
@@ -89,7 +89,7 @@ export function* refuseConstraints(
   return null
 }
 
-/** What the change brings the record into: groups, and references. An encrypted record has neither. */
+/** The groups and references that the change brings the record into. An encrypted record has neither. */
 function demandsOf({ rules, before, after, writeScope }: RecordChange): Demand[] {
   if (!isFindable(after)) return []
   const demands: Demand[] = []
@@ -125,7 +125,7 @@ function relationDemandsOf(
   return demands
 }
 
-/** What the relations will ask for, as far as what the change writes tells. */
+/** The records that the relations will ask for, as far as the written values show. */
 export function relationTargetsOf(
   rules: CollectionRules,
   after: FindableState,
@@ -147,15 +147,15 @@ function newReference(
 }
 
 /**
- * True for a collection that the author is granted in part. One that is hidden is not: nothing is known about
- * whom its records are for.
+ * True for a collection of which the author is granted a part. False for a hidden one, because it is unknown whose
+ * its records are.
  */
 function isGrantedInPart(collection: string | null, scope: ScopeMap | null): boolean {
   const filter = collection === null || scope === null ? undefined : ownValue(scope, collection)
   return filter !== undefined && Object.keys(filter).length > 0
 }
 
-/** True when none of the fields was written: nearly always, and found out without any key. */
+/** True when none of the fields was written, which is nearly always so, and needs no key to be computed. */
 function isUntouched({ watched }: GroupRule, before: FindableState, after: FindableState): boolean {
   return watched.every((field) => before.values[field] === after.values[field])
 }
@@ -171,7 +171,7 @@ function wantForDemand(demand: Demand, live: LiveRecords): void {
   else live.wantRecord(target)
 }
 
-/** The record that is referred to; null when there can be none. */
+/** The record that is referred to; null when there cannot be one. */
 function targetOf({ rule, reference }: ReferenceDemand | RelationDemand): RecordKey | null {
   if (rule.target === null || typeof reference !== 'string') return null
   return { collection: rule.target, recordId: reference }
@@ -212,8 +212,9 @@ function* refuseReference(
 }
 
 /**
- * A constraint holds as long as nobody changes the target. A relation asks whether it is the author's: to keep all
- * others from a record that many refer to would cost more than an answer that is older by a moment.
+ * The state of the record that is referred to. For a constraint it is locked until the batch is done; for a
+ * relation, which only asks whether the target is the author's, it is not: locking a record that many refer to
+ * would cost more than an answer that may be outdated by a moment.
  */
 function* stateOfTarget(
   target: RecordKey,
@@ -224,8 +225,8 @@ function* stateOfTarget(
 }
 
 /**
- * A record that the author may not write counts as missing: the answer is the same whether it
- * exists or not.
+ * Refuses a reference to a missing record. A record that the author may not write counts as missing, so that the
+ * answer does not reveal whether it exists.
  */
 function refuseMissingTarget(rules: CollectionRules, rule: ReferenceRule, isThere: boolean): Refusal | null {
   if (isThere) return null
@@ -234,9 +235,9 @@ function refuseMissingTarget(rules: CollectionRules, rule: ReferenceRule, isTher
 }
 
 /**
- * By a reference its record stands in the way of the deletion of another, or weighs on it. Nobody gets that over a
- * record that is not theirs to write, deleted or not. What is not there yet may come, as devices send in any order, and
- * nobody knows whose it will be: an id that can be guessed is not protected.
+ * Refuses a reference to a record that the author may not write, deleted or not: it would block the deletion of
+ * that record, or be affected by it. A record that does not exist yet may come, because devices send in any order,
+ * and its owner is unknown: so ids that can be guessed are not protected.
  */
 function refuseForeignTarget(
   { name, field, target }: OutgoingRelation,

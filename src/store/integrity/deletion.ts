@@ -14,15 +14,15 @@ import { authorSideEffect, type SideEffect, type SideEffectContext } from './sid
 export interface Deletion {
   readonly record: PlannedRecord
   readonly operation: Operation
-  /** The record as the operation leaves it. */
+  /** The record after the operation. */
   readonly after: RecordState
 }
 
 /**
- * Plans what the relations of the schema want done when a record is deleted. They are the server's
- * own deletions and updates, whoever deletes: what its author may write does not bind them.
+ * Plans what the relations of the schema require when a record is deleted. The resulting deletions and updates are
+ * the server's own, so they are not bound by what the author of the deletion may write.
  *
- * Nothing is changed here, so that a refusal leaves nothing behind.
+ * Nothing is changed here, so a refusal has no effects.
  */
 export function* planDeletion(
   deletion: Deletion,
@@ -38,7 +38,7 @@ export function* planDeletion(
   return refusal === null ? { sideEffects } : { refusal }
 }
 
-/** Notes what the constraints on records whose references are set to null will ask for. */
+/** Notes what the constraints will ask for on records whose references are set to null. */
 export function wantForCleared(
   affected: readonly AffectedRecord[],
   live: LiveRecords,
@@ -50,7 +50,7 @@ export function wantForCleared(
     const state = cleared.get(record) ?? record.state
     if (relation.onDelete === 'cascade' || rules === null || state === null) continue
     const after = { ...state, values: { ...state.values, [relation.field]: null } }
-    cleared.set(record, after) // a record that refers by several fields is judged with each of them
+    cleared.set(record, after) // a record with several such fields is judged with all of them
     wantForConstraints({ rules, record, before: record.state, after, writeScope: null }, live)
   }
 }
@@ -76,7 +76,7 @@ function authorSideEffects(
   return sideEffects
 }
 
-/** A reference that is set to null may bring its record under a constraint that asks for null. */
+/** Refuses the deletion where clearing a reference would violate a constraint on null. */
 function* refuseCleared(
   deletion: Deletion,
   sideEffects: readonly SideEffect[],
@@ -98,7 +98,7 @@ function* refuseCleared(
   return null
 }
 
-/** True for the records that a deletion affects, false for the refusal of it. */
+/** True for affected records, false for a refusal. */
 export function isList(value: readonly AffectedRecord[] | Refusal): value is readonly AffectedRecord[] {
   return Array.isArray(value)
 }

@@ -12,19 +12,19 @@ import { scopeKeyOf } from '../../core/view.ts'
 import { constraintColumns } from '../materialize/table-indexes.ts'
 import { type FindableState, LookupIndex, shownValueIn } from './lookup-index.ts'
 
-/** What a schema demands of the records of one collection, ready to be checked. */
+/** The rules of a schema for the records of one collection, ready to be checked. */
 export interface CollectionRules {
   readonly collection: string
   readonly definition: CollectionDefinition
-  /** In the order of their declaration, which is the order in which they refuse. */
+  /** In the order of declaration, in which they also refuse. */
   readonly constraints: readonly (GroupRule | ReferenceRule)[]
-  /** Fields that may only go from certain values to certain others. */
+  /** Fields with restricted transitions between values. */
   readonly stateFields: readonly string[]
-  /** Relations that refer to this collection and act when one of its records is deleted, by name. */
+  /** Relations from other collections that act when a record of this one is deleted, by name. */
   readonly incoming: readonly IncomingRelation[]
-  /** Relations of this collection that act on the deletion of what its records refer to. */
+  /** Relations of this collection that act when the record that they refer to is deleted. */
   readonly outgoing: readonly OutgoingRelation[]
-  /** Everything that records of this collection are looked up by. */
+  /** All indexes by which records of this collection are looked up. */
   readonly indexes: readonly LookupIndex[]
 }
 
@@ -35,9 +35,12 @@ export interface GroupRule {
   readonly max: number
   /** The fields of the constraint, and of its filter. */
   readonly index: LookupIndex
-  /** Fields that decide where a record belongs; more than those of the index if the filter has unknown ones. */
+  /**
+   * Fields that decide which group a record belongs to; more than those of the index if the filter has unknown
+   * ones.
+   */
   readonly watched: readonly string[]
-  /** Where the record belongs; null when the constraint does not concern it. */
+  /** The group of the record; null when the constraint does not apply to it. */
   keyOf(state: FindableState | null): string | null
 }
 
@@ -45,33 +48,33 @@ export interface GroupRule {
 export interface ReferenceRule {
   readonly type: 'referential'
   readonly constraint: Constraint
-  /** null: the schema has no such collection, so that nothing can be referred to */
+  /** null: the schema has no such collection, so no reference can be valid */
   readonly target: string | null
-  /** The value of the field; null for none. */
+  /** The value of the field; null where there is none. */
   referenceIn(state: FindableState): JsonValue
 }
 
-/** A field that gives its record a say in what becomes of the one that it refers to. */
+/** A foreign key whose relation acts when the record that it refers to is deleted. */
 export interface OutgoingRelation {
   readonly type: 'relation'
   readonly name: string
   readonly field: string
   /** null: the schema has no such collection */
   readonly target: string | null
-  /** The value of the field; null for none. */
+  /** The value of the field; null where there is none. */
   referenceIn(state: FindableState): JsonValue
 }
 
 export interface IncomingRelation {
   readonly name: string
-  /** The collection whose records refer. */
+  /** The collection with the referring records. */
   readonly from: string
   readonly field: string
   readonly onDelete: Exclude<RelationDefinition['onDelete'], 'no-action'>
   readonly index: LookupIndex
 }
 
-/** In effect what clients and the protocol's reference count: a third member is one too many. */
+/** In effect what clients and the protocol's reference implement: a third member is refused. */
 const DEFAULT_CAPACITY = 2
 
 const rulesBySchema = new WeakMap<SchemaDefinition, ReadonlyMap<string, CollectionRules>>()
@@ -123,7 +126,7 @@ function compileRelation(
 ): (IncomingRelation & { to: string; outgoing: OutgoingRelation })[] {
   const definition = ownValue(schema.collections, from)
   if (onDelete === 'no-action' || definition === undefined) return []
-  // Clients have no room for null there, so the record stands in the way of the deletion.
+  // Clients cannot store null there, so the record blocks the deletion instead.
   const descriptor = ownValue(definition.fields, field)
   const isStuck = onDelete === 'set-null' && descriptor !== undefined && isNeeded(descriptor)
   const action = isStuck ? 'restrict' : onDelete
@@ -148,7 +151,7 @@ function compileConstraint(
   const [field] = fields
   if (definition === undefined) return []
   if (type !== 'referential') return [compileGroup(collection, definition, { ...constraint, type })]
-  if (field === undefined) return [] // parseSchema does not let it pass
+  if (field === undefined) return [] // parseSchema refuses it
   const target = where?.collection
   const isKnown = typeof target === 'string' && Object.hasOwn(collections, target)
   const defaultValue = definition.fields[field]?.defaultValue
@@ -170,7 +173,7 @@ function compileGroup(
   const keyOf = (state: FindableState | null): string | null => {
     if (state === null || !isInside(state)) return null
     const values = index.valuesOf(state)
-    if (values === null || values.slice(0, length).includes(null)) return null // null is equal to nothing
+    if (values === null || values.slice(0, length).includes(null)) return null // null equals nothing
     return index.keyOfValues(values)
   }
   const max = constraint.type === 'unique' ? 1 : (constraint.limit ?? DEFAULT_CAPACITY)
@@ -178,7 +181,7 @@ function compileGroup(
   return { type: constraint.type, constraint, max, index, watched, keyOf }
 }
 
-/** Equality as in scopes, except that null asks for records without a value, as in queries. */
+/** Compares as scopes do, except that null matches records without a value, as in queries. */
 function compileFilter(
   definition: CollectionDefinition,
   where: { readonly [field: string]: JsonValue },

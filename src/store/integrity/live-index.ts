@@ -1,11 +1,11 @@
 import { addTo, removeFrom } from '../../core/map-of-sets.ts'
 import type { FindableState, LookupIndex } from './lookup-index.ts'
 
-/** Live records by the values that they are found under, in memory. */
+/** An in-memory index of live records by the values under which they are found. */
 export class LiveIndex<Row> {
   readonly #rowsByIndex = new Map<string, Map<string, Set<Row>>>()
 
-  /** Moves a record from where it stood to where it stands now. null: it was, or is, not there. */
+  /** Moves a record from its old place to its new one. null: it was, or is, not live. */
   replace(
     row: Row,
     indexes: readonly LookupIndex[],

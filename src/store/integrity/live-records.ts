@@ -10,16 +10,16 @@ interface Answer {
   readonly limit: number
 }
 
-/** Records that were found; incomplete when the store has more of them than were asked for. */
+/** Found records; incomplete when the store has more than were asked for. */
 export interface LiveMatches {
   readonly records: readonly PlannedRecord[]
   readonly isComplete: boolean
 }
 
 /**
- * The live records as a batch has left them so far: what it changed, laid over what the store finds.
- * What is wanted is noted first and then fetched together, because on a database each fetch is a
- * round trip; what was fetched once is known until the end of the batch.
+ * The live records as the batch has left them so far: its changes, laid over what the store finds. Requests are
+ * noted first and then fetched together, because on a database each fetch is a round trip. Fetched records stay
+ * known until the end of the batch.
  */
 export class LiveRecords {
   readonly #overlay: BatchOverlay
@@ -34,7 +34,7 @@ export class LiveRecords {
     this.#overlay = overlay
   }
 
-  /** Takes in what the batch has made of a record. */
+  /** Notes what the batch has made of a record. */
   note(
     record: PlannedRecord,
     indexes: readonly LookupIndex[],
@@ -44,7 +44,7 @@ export class LiveRecords {
     this.#changed.replace(record, indexes, before, after)
   }
 
-  /** Notes that records with these values will be asked for, `count` at least if there are as many. */
+  /** Requests records with these values: at least `count`, if there are as many. */
   want(index: LookupIndex, values: readonly LookupValue[], count: number): void {
     const text = textOf(index, values)
     const answer = this.#answers.get(text)
@@ -53,24 +53,24 @@ export class LiveRecords {
     this.#wantedLookups.set(text, { index, values, limit })
   }
 
-  /** Notes that the record will be asked for. */
+  /** Requests the record. */
   wantRecord(key: RecordKey): void {
     if (this.#overlay.knows(key)) return
     this.#wantedRecords.set(key, key)
   }
 
-  /** Notes that the record will be looked at, and not changed. */
+  /** Requests the record for reading only. */
   wantReference(key: RecordKey): void {
     if (this.#overlay.knows(key) || this.#references.has(key)) return
     this.#wantedReferences.set(key, key)
   }
 
-  /** Takes in what the store has answered. */
+  /** Adds the store's answer. */
   noteReferences(keys: readonly RecordKey[], states: readonly (RecordState | null)[]): void {
     for (const [position, key] of keys.entries()) this.#references.set(key, states[position] ?? null)
   }
 
-  /** Asks the store for everything that is wanted and not yet known, at once. */
+  /** Fetches everything that was requested and is not known yet, at once. */
   *fetch(): Loading<void> {
     const lookups = [...this.#wantedLookups]
     const records = this.#wantedRecords.values()
@@ -100,7 +100,7 @@ export class LiveRecords {
     }
   }
 
-  /** What is known of the live records with these values: everything when the answer is complete. */
+  /** The live records with these values that are known: all of them when the answer is complete. */
   known(index: LookupIndex, values: readonly LookupValue[]): LiveMatches {
     const key = index.keyOfValues(values)
     const answer = this.#answers.get(textOf(index, values))
@@ -111,7 +111,7 @@ export class LiveRecords {
     }
   }
 
-  /** Counts live records with these values that `counts` says yes to, but not beyond `most`. */
+  /** Counts live records with these values for which `counts` returns true, up to `most`. */
   *count(
     { index, values, most }: { index: LookupIndex; values: readonly LookupValue[]; most: number },
     counts: (record: PlannedRecord) => boolean,
@@ -133,7 +133,7 @@ export class LiveRecords {
     return this.#overlay.record(key)
   }
 
-  /** What the record is, as the batch has left it; where the batch does not touch it, others may be changing it. */
+  /** The record as the batch has left it; if the batch has not touched it, others may be changing it. */
   *reference(key: RecordKey): Loading<RecordState | null> {
     this.wantReference(key)
     yield* this.fetch()
@@ -141,7 +141,7 @@ export class LiveRecords {
   }
 }
 
-/** How much more is asked for when what was found does not count. */
+/** Factor by which more records are requested when those found do not count. */
 export const GROWTH = 4
 
 function isWhole({ records, limit }: Answer): boolean {

@@ -6,28 +6,30 @@ import { type Column, columnOf } from '../materialize/columns.ts'
 /** The part of a record that decides under which values it is found. */
 export type FindableState = Pick<RecordState, 'values' | 'isDeleted' | 'isEncrypted'>
 
-/** A field's value as it is looked up; null: the record has none. */
+/** A field's value for a lookup; null: the record has none. */
 export type LookupValue = string | number | boolean | null
 
 /**
- * Fields by which the live records of a collection are found while a batch is planned: those of a
- * constraint, or the foreign key of a relation. Their collection's table has an index on them.
+ * Fields by which the live records of a collection are found while a batch is planned: those of a constraint, or
+ * the foreign key of a relation. The collection's table has an index on them.
  *
- * A record is found under the values that its table row shows: an absent field has its default, and
- * a value that is not of the field's kind is none. Two values are the same when their JSON is; arrays
- * and objects are the same as nothing, as in scopes. Of an encrypted record nothing is known, so it
- * is never found.
+ * A record is found under the values in its table row: a missing field has its default, and a value of the wrong
+ * kind counts as none. Two values are equal when their JSON is; arrays and objects equal nothing, as in scopes. The
+ * values of an encrypted record are unknown, so it is never found.
  */
 export class LookupIndex {
-  /** Equal for equal fields of one collection that are looked up in the same way. */
+  /** Equal for equal fields of one collection with the same kind of lookup. */
   readonly name: string
   readonly collection: string
   readonly fields: readonly string[]
-  /** True when its fields are those of a filter: they are looked up by the values of that, null too. */
+  /** True when its fields include those of a filter, whose values, even null, are part of the lookup. */
   readonly isOfFilter: boolean
   readonly #columns: readonly Column[]
 
-  /** @param fields of the collection; but for a filter, a record without a value in the first one is not looked for */
+  /**
+   * @param fields of the collection; unless they include those of a filter, records without a value in the first
+   *   one are not looked up
+   */
   constructor(
     collection: string,
     definition: CollectionDefinition,
@@ -43,7 +45,7 @@ export class LookupIndex {
     })
   }
 
-  /** The values that the record is found under, in the order of the fields; null when it is not. */
+  /** The values under which the record is found, in the order of the fields; null when it is not found. */
   valuesOf(state: FindableState | null): readonly LookupValue[] | null {
     if (!isFindable(state)) return null
     const values: LookupValue[] = []
@@ -56,24 +58,24 @@ export class LookupIndex {
     return values
   }
 
-  /** The same as a text to compare and to keep in maps. */
+  /** The same as text, for comparing and as a key of maps. */
   keyOf(state: FindableState | null): string | null {
     const values = this.valuesOf(state)
     return values === null ? null : this.keyOfValues(values)
   }
 
   keyOfValues(values: readonly LookupValue[]): string {
-    // As the column holds them: what it cannot tell apart, the table cannot show apart.
+    // Encoded as in the column: values that the column cannot distinguish must have the same key.
     return JSON.stringify(values.map((value, index) => this.#columns[index]?.encode(value) ?? null))
   }
 }
 
-/** True for a record that rules apply to: live, and readable. */
+/** True for a record that rules apply to: live and readable. */
 export function isFindable(state: FindableState | null): state is FindableState {
   return state !== null && !state.isDeleted && !state.isEncrypted
 }
 
-/** undefined for what is the same as nothing else. */
+/** undefined for a value that equals nothing. */
 function lookupValue(column: Column, { values }: FindableState): LookupValue | undefined {
   const value = shownValueIn(values, column.field, column.descriptor.defaultValue)
   if (value === null) return null
@@ -81,7 +83,7 @@ function lookupValue(column: Column, { values }: FindableState): LookupValue | u
   return column.encode(value) === null ? null : (value as LookupValue) // neither array nor object
 }
 
-/** A field's value with the schema's default where it is absent; null for none. */
+/** A field's value, or the schema's default where it is missing; null where there is none. */
 export function shownValueIn(
   values: FindableState['values'],
   field: string,

@@ -14,26 +14,25 @@ export interface AffectedRecord {
 }
 
 /**
- * Most records that one deletion may change beside its own: they are written in one transaction,
- * which everybody else waits for.
+ * Most records that one deletion may change beside its own: they are written in one transaction, which all other
+ * writers wait for.
  */
 export const MAX_AFFECTED_RECORDS = 10_000
 
 /**
- * A transaction takes up no more operations once it has come to so many side effects, so that a batch of large
- * deletions does not add up to one that never ends.
+ * Side effects above which a transaction takes up no more operations, so that a batch of large deletions does not
+ * become one endless transaction.
  */
 export const MAX_SIDE_EFFECTS = MAX_AFFECTED_RECORDS
 
-/** Longest chain of deletions that follow from one another: each link asks the store once more. */
+/** Longest chain of cascading deletions: each link costs one more request to the store. */
 export const MAX_CASCADE_DEPTH = 1000
 
 /**
- * Finds what the deletion of records does to the records that refer to them, and to those that refer
- * to what is deleted in turn. Level by level, each in the order of relation names and record ids, so
- * that the same deletion always does the same.
+ * Finds the effects of deleting records on those that refer to them, and so on. It goes level by level, each in the
+ * order of relation names and record ids, so that the same deletion always has the same effects.
  *
- * @returns the refusal, when some relation restricts any of the deletions, or they are too many
+ * @returns the refusal, when a relation restricts one of the deletions, or there are too many effects
  */
 export function* findAffected(
   roots: readonly PlannedRecord[],
@@ -53,7 +52,7 @@ export function* findAffected(
   return cascade.affected
 }
 
-/** What the deletion of records has been found to lead to. */
+/** The effects of deleting records that have been found so far. */
 class Cascade {
   readonly #roots: readonly PlannedRecord[]
   readonly #asked: ReadonlySet<PlannedRecord>
@@ -67,7 +66,7 @@ class Cascade {
     this.#deleted = new Set(roots)
   }
 
-  /** Without the fields to clear of records that are deleted in the end. */
+  /** Without the fields to clear in records that are deleted in the end. */
   get affected(): AffectedRecord[] {
     return this.#found.filter(
       ({ record, relation }) => relation.onDelete === 'cascade' || !this.#deleted.has(record),
@@ -79,7 +78,7 @@ class Cascade {
     const next: PlannedRecord[] = []
     for (const reference of references) {
       const { record, relation } = reference
-      if (this.#asked.has(record)) continue // goes anyway
+      if (this.#asked.has(record)) continue // deleted in any case
       if (relation.onDelete === 'restrict') return refuseRestricted(reference)
       if (!this.#note(reference)) continue
       if (relation.onDelete === 'cascade') next.push(record)
@@ -88,7 +87,7 @@ class Cascade {
     return next
   }
 
-  /** @returns false where the record is deleted already, or its field cleared */
+  /** @returns false where the record is already deleted, or its field cleared */
   #note(reference: AffectedRecord): boolean {
     const { record, relation } = reference
     if (relation.onDelete === 'cascade') {
@@ -104,7 +103,7 @@ class Cascade {
   }
 }
 
-/** The records that refer to those of one level; null when they are more than may be changed. */
+/** The records that refer to those of one level; null when there are more than may be changed. */
 function* findReferences(
   targets: readonly PlannedRecord[],
   live: LiveRecords,
@@ -114,7 +113,8 @@ function* findReferences(
     (rulesOf(schema, target.collection)?.incoming ?? []).map((relation) => ({ relation, target })),
   )
   const most = MAX_AFFECTED_RECORDS + 1
-  // Few of each at first: many targets with many references each must not be read before they are counted.
+  // Few of each at first, because many targets with many references each must not all be read before they are
+  // counted.
   const share = Math.ceil(most / Math.max(1, questions.length))
   let open = questions
   for (let factor = 1; open.length > 0; factor *= GROWTH) {
@@ -146,7 +146,7 @@ function byRelationAndRecord(a: AffectedRecord, b: AffectedRecord): number {
   return a.record.recordId < b.record.recordId ? -1 : 1
 }
 
-/** Names the collections and the relation, and no record that the author may not see. */
+/** Names the collections and the relation, but no record, because the author may not see it. */
 function refuseRestricted({ relation, target }: AffectedRecord): Refusal {
   const { name, from, field } = relation
   return refuse(

@@ -9,10 +9,10 @@ import { latestOf } from '../append/author-write.ts'
 import type { PlannedRecord } from '../append/batch-overlay.ts'
 import type { ServerClock } from '../append/server-clock.ts'
 
-/** An operation of the server's own, and what it makes of its record. */
+/** An operation of the server's own, with the resulting state of its record. */
 export interface SideEffect {
   readonly record: PlannedRecord
-  /** Without its sequence number (0), which it is given on commit. */
+  /** Its sequence number is 0 until commit. */
   readonly operation: Operation
   readonly after: RecordState
 }
@@ -25,17 +25,17 @@ export interface SideEffectContext {
 }
 
 export interface SideEffectCause {
-  /** What the client, or the application, did. */
+  /** The operation of the client or the application. */
   readonly operation: Operation
-  /** Id of the operation that this one follows from directly. */
+  /** Id of the operation that directly causes this one. */
   readonly causeId: string
-  /** What the record is when the side effect reaches it. */
+  /** The state of the record when the side effect reaches it. */
   readonly state: RecordState
 }
 
 /**
- * Writes what follows from a deletion into another record. It is stamped by the server's clock, after
- * the deletion and after everything that its record has seen, so that it wins on all devices.
+ * Writes an effect of a deletion to another record. Its timestamp is by the server's clock, after the deletion and
+ * everything that the record has seen, so that it wins on all devices.
  *
  * @param values fields to set; null: the record is deleted
  */
@@ -52,9 +52,10 @@ export function authorSideEffect(
 }
 
 /**
- * Sets fields to what is to become of them after an operation. It is stamped directly behind what they have their value
- * from, not by the present time: what other devices have written since, and have not sent yet, is judged
- * by itself. Only where the state does not tell what comes of that, it is stamped behind the whole record.
+ * Sets fields to their correct values after an operation. Its timestamp comes right after the write that the fields
+ * have their value from, and is not the present time: writes that other devices have made since, but not sent yet,
+ * are judged by themselves. Only where the state does not determine the outcome of that, it comes after the whole
+ * record.
  */
 export function authorCorrection(
   record: PlannedRecord,
@@ -71,7 +72,7 @@ export function authorCorrection(
   return folded(record, author({ record, values, timestamp: last }, cause, context), state, context)
 }
 
-/** The newest write that one of the fields has its value from: an insert also decides what it leaves out. */
+/** The newest write that gave one of the fields its value. An insert counts too, because it decides what it omits. */
 function newestWriteTo(
   fields: readonly string[],
   { lastInsertAt, fieldVersions, newest }: RecordState,
@@ -96,8 +97,8 @@ function folded(
 }
 
 /**
- * With the fields in it that visibility is decided by, an operation passes the filter of clients
- * that receive it in one batch with the insert of its record.
+ * Authors an operation of the server. It includes the fields on which visibility depends, so that it passes the
+ * filter of clients that receive it in one batch with the insert of its record.
  */
 function author(
   { record, values, timestamp }: { record: PlannedRecord; values: FieldValues | null; timestamp: Timestamp },
@@ -125,7 +126,7 @@ function author(
 
 function pickValues({ values }: RecordState, fields: readonly string[]): FieldValues {
   const present = fields.filter((field) => Object.hasOwn(values, field))
-  return Object.fromEntries(present.map((field) => [field, values[field] as JsonValue])) // hasOwn
+  return Object.fromEntries(present.map((field) => [field, values[field] as JsonValue])) // hasOwn was checked
 }
 
 function orNull(values: FieldValues): FieldValues | null {

@@ -6,12 +6,11 @@ import type { CollectionRules } from './integrity-rules.ts'
 import { isFindable, shownValueIn } from './lookup-index.ts'
 
 /**
- * What an operation did to the fields that have states, and may not: from the value that was stored to
- * the one that the fold gives. An operation that loses against a later one changes nothing, and is
- * no transition.
+ * Finds forbidden changes of fields with states: from the stored value to the result of the fold. An operation that
+ * loses against a later one changes nothing, and so is not a transition.
  *
- * A record may begin in any state; so may one that is inserted anew after its deletion. One whose insert
- * is yet to come shows defaults that nobody has set: until then a field without a value has no state.
+ * A record may begin in any state, and so may one that is inserted again after its deletion. Before its insert has
+ * arrived, a record shows defaults that nobody has set: until then, a field without a value has no state.
  */
 export function findInvalidTransitions(
   { definition, stateFields }: CollectionRules,
@@ -32,12 +31,12 @@ export function findInvalidTransitions(
 }
 
 /**
- * The changes of state that an operation has lost to a correction, although they are valid from what that has
- * set. A correction is stamped with the reading that comes right after the operation it takes back, and the
- * clock of its author gives the same one to the next operation of this millisecond: only the names of the two
- * nodes tell which is later.
+ * Finds changes of state that an operation has lost to a correction, although they are valid from the corrected
+ * state. A correction has the timestamp right after the operation that it reverts, and the author's clock gives the
+ * same one to its next operation within the millisecond: then only the names of the two nodes decide which is
+ * later.
  *
- * @returns fields and the states that they are to be set to behind the correction
+ * @returns fields and the states to set them to after the correction
  */
 export function findTiedChanges(
   { definition }: CollectionRules,
@@ -46,7 +45,7 @@ export function findTiedChanges(
   server: { isServerNode(nodeId: string): boolean },
 ): FieldValues {
   const { stateMachine } = definition
-  if (stateMachine?.onInvalidTransition !== 'last-valid-state') return {} // others are not corrected
+  if (stateMachine?.onInvalidTransition !== 'last-valid-state') return {} // other policies make no corrections
   if (type !== 'update' || data === null || !isFindable(after)) return {}
   const { field } = stateMachine
   const written = ownValue(data, field)

@@ -6,7 +6,7 @@ import { corrupt } from '../damage/corrupt.ts'
 import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
 
 /**
- * How field values are kept in SQL columns. One verdict for all stores; nothing throws:
+ * How field values are stored in SQL columns. One rule for all stores, and nothing throws:
  *
  * | Kind                           | SQLite  | PostgreSQL       | A value of another type            |
  * | ------------------------------ | ------- | ---------------- | ---------------------------------- |
@@ -18,14 +18,14 @@ import { byteaToRichtext, bytesToBytea, textToBytea } from './richtext-bytes.ts'
  * | array, object, json, unknown   | TEXT    | jsonb            | does not exist: any JSON           |
  * | blob                           | TEXT    | text             | does not exist: any JSON, as text  |
  *
- * Enums have no CHECK: neither database can widen one without rewriting or locking the table, and
- * every value has been checked before it is stored. A field that is absent shows its default.
+ * Enums have no CHECK: neither database can widen one without rewriting or locking the table, and every value is
+ * checked before it is stored. A missing field shows its default.
  *
  * @see docs/schema.md, "Columns"
  */
 export type SqlDialect = 'sqlite' | 'postgres'
 
-/** What drivers are given. */
+/** Values that drivers accept. */
 export type ColumnValue = string | number | Uint8Array | null
 
 /** A field's value as records show it: JSON, or the bytes of a rich-text document. */
@@ -40,20 +40,20 @@ export interface Column {
   /** @param value undefined when the record does not have the field */
   encode(value: JsonValue | undefined): ColumnValue
   /**
-   * @param stored what the driver returned; jsonb as parsed by it, bigint as text or number
+   * @param stored from the driver, which parses jsonb and returns bigint as text or number
    * @throws StoreError `STORE_CORRUPT` when it is not what `encode` writes
    */
   decode(stored: unknown): ShownValue
-  /** What a store without SQL columns shows for a value: the same as one that has stored it. */
+  /** The value as a store without SQL columns shows it: the same as one that has stored it. */
   show(value: JsonValue | undefined): ShownValue
 }
 
-/** The columns of a collection's fields in the order of their declaration. Make them once per schema. */
+/** The columns of a collection's fields in the order of declaration. Create them once per schema. */
 export function columnsOf(collection: CollectionDefinition, dialect: SqlDialect): readonly Column[] {
   return Object.entries(collection.fields).map(([field, descriptor]) => columnOf(field, descriptor, dialect))
 }
 
-/** The column of one field: `encode` gives the field's default where a record does not have it. */
+/** The column of one field; `encode` uses the field's default where a record lacks it. */
 export function columnOf(field: string, descriptor: FieldDescriptor, dialect: SqlDialect): Column {
   const storage = storageOf(descriptor.kind, dialect)
   const fallback =
@@ -93,25 +93,25 @@ export function columnType(kind: string, dialect: SqlDialect): string {
 export function encodeFilterValue(column: Column, value: JsonValue): ColumnValue | undefined {
   const shown = column.show(value)
   if (typeof shown !== typeof value) return undefined
-  if (typeof value === 'number' && shown !== value) return undefined // a fraction that the column cuts off
+  if (typeof value === 'number' && shown !== value) return undefined // a fraction that the column would cut off
   return column.encode(value) ?? undefined
 }
 
 /**
- * The stored form of a value that a record shows.
+ * The stored form of a value as a record shows it.
  *
  * @param column undefined for `_created_at` and `_updated_at`
  */
 export function encodeShownValue(column: Column | undefined, shown: ShownValue): ColumnValue {
   if (column === undefined) return typeof shown === 'number' ? shown : null
-  return column.encode(shown instanceof Uint8Array ? null : shown) // of rich text, which has no order
+  return column.encode(shown instanceof Uint8Array ? null : shown) // bytes are rich text, which has no order
 }
 
 interface Storage {
   readonly sqlType: string
   encode(value: NonNullable<JsonValue>): ColumnValue
   decode(stored: unknown): ShownValue
-  /** What the driver returns for what it was given; absent where that is the same. */
+  /** The value that the driver returns for a stored one; absent where they are the same. */
   asRead?(encoded: NonNullable<ColumnValue>): unknown
 }
 
@@ -145,7 +145,7 @@ const SQLITE: Record<StorageName, Storage> = {
   json: { sqlType: 'text', encode: storableJson, decode: decodeJsonText },
 }
 
-/** Text sorts by bytes, as in SQLite: a locale's order would make pages differ between stores. */
+/** Text sorts by bytes, as in SQLite: with a locale's order, pages would differ between stores. */
 const POSTGRES_TEXT = 'text collate "C"'
 
 const POSTGRES: Record<StorageName, Storage> = {
@@ -155,7 +155,7 @@ const POSTGRES: Record<StorageName, Storage> = {
   timestamp: { ...SQLITE.timestamp, sqlType: 'bigint' },
   richtext: { sqlType: 'bytea', encode: encodeBytea, decode: decodeBytea },
   blob: { ...SQLITE.blob, sqlType: POSTGRES_TEXT },
-  // The driver has parsed it.
+  // Already parsed by the driver.
   json: {
     sqlType: 'jsonb',
     encode: storableJson,
@@ -177,7 +177,7 @@ function encodeNumber(value: NonNullable<JsonValue>): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value + 0 : null // -0 becomes 0, as in JSON
 }
 
-/** bigint arrives as text from `pg`. */
+/** Accepts text too, because `pg` returns bigint as text. */
 function decodeNumber(stored: unknown): number {
   const number = typeof stored === 'string' ? Number(stored) : stored
   if (typeof number === 'number' && Number.isFinite(number)) return number
@@ -204,7 +204,7 @@ function encodeRichtext(value: NonNullable<JsonValue>): string | Uint8Array {
 
 function decodeRichtext(stored: unknown): string | Uint8Array {
   if (typeof stored === 'string') return stored
-  if (stored instanceof Uint8Array) return new Uint8Array(stored) // a Buffer would show as something else
+  if (stored instanceof Uint8Array) return new Uint8Array(stored) // a Buffer would be shown differently
   throw new TypeError(`Expected text or bytes, got ${typeof stored}.`)
 }
 

@@ -9,11 +9,11 @@ import type { SchemaStep } from './schema-change.ts'
 const kysely = lazyRequire<typeof import('kysely')>('kysely')
 
 /**
- * The SQL of a step, one statement each. Every statement may be executed again after an
- * interruption, except that SQLite has no `ADD COLUMN IF NOT EXISTS`: run the steps of a plan in
- * one transaction there. Steps that move data have no SQL of their own.
+ * The SQL of a step, one statement each. Statements can be repeated after an interruption, except that SQLite has
+ * no `ADD COLUMN IF NOT EXISTS`: run the steps of a plan in one transaction there. Steps that move data have no SQL
+ * of their own.
  *
- * @param schema of the database, that holds the tables; absent: the one that unqualified names mean
+ * @param schema of the database that has the tables; absent: that of unqualified names
  */
 export function renderStep(step: SchemaStep, dialect: SqlDialect, schema?: string): string[] {
   const target: Target = { dialect, builder: builderFor(dialect, schema) }
@@ -36,7 +36,7 @@ export function renderStep(step: SchemaStep, dialect: SqlDialect, schema?: strin
   }
 }
 
-/** The step as one line for people: `kora-server migrate --plan` shows it where there is no SQL. */
+/** The step as one line for people, which `kora-server migrate --plan` shows where there is no SQL. */
 export function describeStep(step: SchemaStep): string {
   switch (step.kind) {
     case 'create-table':
@@ -88,7 +88,10 @@ function createTable(
     .compile().sql
 }
 
-/** With the default in the statement, both databases show it in existing rows without writing any. */
+/**
+ * Adds a column with the default in the statement, so that both databases show it in existing rows without
+ * rewriting them.
+ */
 function addColumn(collection: string, column: Column, { dialect, builder }: Target): string {
   const { sql } = kysely()
   const fallback = defaultLiteral(column, dialect)
@@ -101,7 +104,7 @@ function addColumn(collection: string, column: Column, { dialect, builder }: Tar
     .compile().sql
 }
 
-/** SQLite cannot change the default of a column; rows are always written with all their columns. */
+/** Changes a default. SQLite cannot, and need not, because rows are always written with all columns. */
 function setDefault(collection: string, column: Column, { dialect, builder }: Target): string[] {
   if (dialect === 'sqlite') return []
   const fallback = defaultLiteral(column, dialect)
@@ -115,23 +118,23 @@ function setDefault(collection: string, column: Column, { dialect, builder }: Ta
   ]
 }
 
-/** As the index says it, and a query that is to use the index. */
+/** The condition exactly as in the index, which a query has to repeat to use that index. */
 export function isTombstone(): RawBuilder<SqlBool> {
   const { sql } = kysely()
   return sql<SqlBool>`${sql.ref('_deleted')} <> ${sql.lit(0)}`
 }
 
-/** Kinds whose values are of one small size. */
+/** Kinds whose values all have one small size. */
 const SMALL_KINDS: ReadonlySet<string> = new Set(['number', 'boolean', 'timestamp'])
 
 /**
- * PostgreSQL refuses a row when a value in a btree index is larger than a third of a page (2.7 kB):
- * one long title would then block every append. A column that holds text gets a hash index, which
- * serves the same exact matches for values of any size. It can have one column only, so that an index
- * on several holds hashes of the large ones. Where `_deleted` is among them, tombstones stay out.
+ * Creates an index. PostgreSQL refuses a row when a value in a btree index is larger than a third of a page (2.7
+ * kB): one long title would then block every append. So a column that holds text gets a hash index, which serves
+ * the same exact matches for values of any size. A hash index can have only one column, so an index on several
+ * contains hashes of the large ones. If `_deleted` is among them, tombstones are left out.
  *
- * The index on `_deleted` alone holds the tombstones only: all other records are under one value, by
- * which nothing is found, and each would cost a row.
+ * The index on `_deleted` alone contains only the tombstones: all other records have the same value, by which
+ * nothing is looked up, and each would cost a row.
  */
 function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, builder }: Target): string {
   const { sql } = kysely()
@@ -157,8 +160,8 @@ function createIndex(step: SchemaStep & { kind: 'create-index' }, { dialect, bui
 }
 
 /**
- * What an index on several columns holds of one of them in PostgreSQL. A query that is to use the
- * index compares the same expressions, and the values beside them.
+ * The expression for one column in a PostgreSQL index on several. A query that is to use the index compares the
+ * same expressions, and also the values.
  *
  * @param reference a quoted name, or a parameter
  * @returns null when the column is not in the index
@@ -184,7 +187,7 @@ function defaultLiteral(column: Column, dialect: SqlDialect): RawBuilder<unknown
   return sql.raw(dialect === 'sqlite' ? `x'${hex}'` : `'\\x${hex}'::bytea`)
 }
 
-/** Compiles only: its driver has no connection. */
+/** A query builder that only compiles: its driver has no connection. */
 export function builderFor(dialect: SqlDialect, schema?: string): Kysely<unknown> {
   builders[dialect] ??= createBuilder(dialect)
   const builder = builders[dialect]

@@ -4,16 +4,16 @@ import type { FieldDescriptor, SchemaDefinition } from '../../core/schema/types.
 
 export type VersionFields = NonNullable<SchemaDefinition['otherVersions']>
 
-/** The newest other versions that are remembered; devices of older ones are few. */
+/** The newest other versions that are remembered; devices with older ones are rare. */
 export const MAX_VERSIONS = 20
 
 /**
- * The schema with what is remembered of the others that the store has had: as `retired` the fields that it has
- * no more, which columns and operations still hold, and as `otherVersions` the field names that devices of
- * those versions have columns for.
+ * Adds what is remembered of earlier schemas: as `retired` the fields that the schema no longer has, but columns
+ * and operations still hold, and as `otherVersions` the field names that devices with those versions have columns
+ * for.
  *
- * @param recorded the schema that the store records of itself; null for a new store
- * @returns the same object where it remembers just that: rules and tables are made once for each
+ * @param recorded the schema that the store has recorded; null for a new store
+ * @returns the same object if it already remembers exactly that, because rules and tables are made once per object
  */
 export function withEarlierFields(
   schema: SchemaDefinition,
@@ -25,7 +25,7 @@ export function withEarlierFields(
   })
 }
 
-/** The schema with this remembered of others, in the place of what it has remembered so far. */
+/** The schema with these memories of others in place of its own. */
 export function remembering(
   schema: SchemaDefinition,
   { retired, otherVersions }: Required<Pick<SchemaDefinition, 'retired' | 'otherVersions'>>,
@@ -38,7 +38,7 @@ export function remembering(
   return isDeepStrictEqual(rememberedBy(schema), rememberedBy(earlier)) ? schema : { ...own, ...earlier }
 }
 
-/** Through JSON, as one of them may have been. */
+/** Compares by way of JSON, because one of them may have been through it. */
 function rememberedBy({
   retired,
   otherVersions,
@@ -46,7 +46,7 @@ function rememberedBy({
   return JSON.parse(JSON.stringify({ retired, otherVersions }))
 }
 
-/** All fields that a table of the collection has columns of; those that are declared have the last word. */
+/** All fields for which a table of the collection has columns; declared fields take precedence. */
 export function keptFields(
   schema: SchemaDefinition,
   collection: string,
@@ -84,7 +84,7 @@ function versionFields({ version }: SchemaDefinition, recorded: SchemaDefinition
   return Object.fromEntries(kept)
 }
 
-/** By collection. */
+/** The names of all fields, by collection. */
 export function fieldNames({ collections }: SchemaDefinition): VersionFields[string] {
   return Object.fromEntries(
     Object.entries(collections).map(([name, { fields }]) => [name, Object.keys(fields)]),

@@ -7,43 +7,43 @@ import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { isCorrupt } from '../damage/corrupt.ts'
 import type { LoggedOperation, OperationFilter, OperationPage, OperationSearch } from '../operation-search.ts'
 
-/** What was written of a field before the schema had it, and does not fit it. */
+/** Values of a field that were written before the schema had it, and do not fit it. */
 export interface EarlyValues {
   readonly collection: string
   readonly field: string
-  /** What the schema wants: "a string", "a string (required)". */
+  /** The valid values of the schema: "a string", "a string (required)". */
   readonly expectation: string
-  /** How many operations of the log do not have it so. */
+  /** Number of operations in the log that do not fit. */
   readonly operations: number
 }
 
-/** What is looked for in the operations of one collection. */
+/** A search through the operations of one collection. */
 interface Search {
   readonly collection: string
   /** Rules of its new fields. */
   readonly rules: FieldRules
-  /** Texts of which the JSON of an operation has one that may be found; null: it may be any. */
+  /** Texts of which every misfit has one in its JSON; null: a misfit may have any JSON. */
   readonly marks: readonly string[] | null
 }
 
-/** By field, the operations that do not fit it. */
+/** Number of misfits by field. */
 type FieldCounts = Map<string, number>
 
 type ReadLog = Pick<OperationSearch, 'readOperations'>
 
-// As much as the rows of one step may hold; in PostgreSQL each page costs a look ahead in the log, too.
+// As large as the rows of one step may be; in PostgreSQL each page also costs a look-ahead in the log.
 const PAGE = { limit: 10_000, maxBytes: 8 * 1024 * 1024 }
 
 /**
- * Looks for what a changed schema has no room for in what is stored already: the log takes any value of a collection or a
- * field that the schema lacks. A device that syncs for the first time makes its table by the new schema, and stops
- * at such an operation, whatever was written to its record later.
+ * Finds stored values that a changed schema has no room for: the log accepts any value of a collection or a field
+ * that the schema lacks. A device that syncs for the first time creates its table by the new schema, and stops at
+ * such an operation, whatever was written to its record later.
  *
- * Reads the operations of the collections that have something new, page by page; nothing where none has, or where nobody
- * has written into them. Ends at a damaged row, which is for `check --deep` to name.
+ * Reads the operations of collections with new fields, page by page; none if no collection has any, or nothing was
+ * written to them. Ends at a damaged row, which `check --deep` reports.
  *
- * @param earlier null: there was none, and all is new
- * @returns one for each field that something does not fit, in the order of the schema
+ * @param earlier null: there was none, so everything is new
+ * @returns one entry for each field with misfits, in the order of the schema
  * @see docs/schema.md, "A changed schema"
  */
 export async function findEarlyValues(
@@ -67,12 +67,12 @@ function searchesFor(earlier: SchemaDefinition | null, later: SchemaDefinition):
     const fields = new Map([...rules.fields].filter(([field]) => !Object.hasOwn(before, field)))
     if (fields.size === 0) return []
     const marks = [...fields.keys()].map((field) => `"${field}":`)
-    // What lacks a new field that is needed now, `neededSince` tells of.
+    // `neededSince` reports operations that lack a newly required field.
     return [{ collection, rules: { fields, neededFields: [] }, marks }]
   })
 }
 
-/** Those of collections that somebody has written into: of a new one, mostly nobody has. */
+/** Only the searches in collections with operations, because a new one mostly has none. */
 async function withOperations(log: ReadLog, searches: readonly Search[]): Promise<readonly Search[]> {
   const found: Search[] = []
   for (const search of searches) {
@@ -83,7 +83,7 @@ async function withOperations(log: ReadLog, searches: readonly Search[]): Promis
   return found
 }
 
-/** Reads the one collection, or the log as a whole, page by page: each walk goes through all of it. */
+/** Reads the one collection, or the whole log, page by page: each such walk goes through all of it. */
 async function* pagesOf(
   log: ReadLog,
   searches: readonly Search[],
@@ -97,11 +97,11 @@ async function* pagesOf(
     if (last === undefined) return
     yield page
     after = last.deliverySequence
-    await new Promise((resolve) => setImmediate(resolve)) // a start may be asked to end
+    await new Promise((resolve) => setImmediate(resolve)) // lets a start be interrupted
   }
 }
 
-/** Empty where a row is damaged: it keeps no server from starting that need not read it. */
+/** Empty where a row is damaged, which must not keep a server from starting that need not read it. */
 async function readPage(
   log: ReadLog,
   filter: OperationFilter,
@@ -122,7 +122,7 @@ function count(
 ): void {
   const ofCollection = `"collection":${JSON.stringify(collection)}`
   for (const { wireJson } of page) {
-    // Most say nothing of what is new, and are not parsed for it.
+    // Most contain nothing new, and need not be parsed.
     if (!wireJson.includes(ofCollection)) continue
     if (marks !== null && !marks.some((mark) => wireJson.includes(mark))) continue
     const operation = parseReadable(wireJson)
@@ -131,7 +131,7 @@ function count(
   }
 }
 
-/** null: damage of which nothing has told. */
+/** null: damage that nothing else has reported. */
 function parseReadable(wireJson: string): Operation | null {
   try {
     return operationOfWireJson(wireJson)

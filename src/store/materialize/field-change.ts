@@ -1,16 +1,15 @@
 import type { FieldDescriptor } from '../../core/schema/types.ts'
 
-/** A change that stored data does not survive, and what to do instead. */
+/** A change that stored data would not survive, and what to do instead. */
 export interface SchemaRefusal {
-  /** Where in the schema, like `collections.todos.fields.title`. */
+  /** Path in the schema, like `collections.todos.fields.title`. */
   readonly path: string
   readonly message: string
 }
 
 /**
- * Kinds that may follow a kind: the column is of the same type in both databases, whatever was valid
- * before is valid afterwards, and comes to the same where two devices have changed it at once. `json`
- * merges objects, and makes `{}` of two lists.
+ * Kinds that may follow a kind: the column has the same type in both databases, whatever was valid before stays
+ * valid, and concurrent changes have the same result. `json` merges objects, and turns two lists into `{}`.
  */
 const SUCCESSORS: { readonly [kind: string]: readonly string[] } = {
   enum: ['string', 'secret'],
@@ -19,7 +18,7 @@ const SUCCESSORS: { readonly [kind: string]: readonly string[] } = {
   object: ['json'],
 }
 
-/** Refuses a new form of a field that values written under the old one would not fit. */
+/** Refuses a new form of a field that values written under the old form would not fit. */
 export function refuseFieldChange(
   path: string,
   earlier: FieldDescriptor,
@@ -45,7 +44,7 @@ function refuseShrunkEnum(
   earlier: readonly string[] | null,
   later: readonly string[] | null,
 ): SchemaRefusal | null {
-  if (later === null) return null // any text, from now on
+  if (later === null) return null // from now on, any text is valid
   const removed = earlier === null ? [] : earlier.filter((value) => !later.includes(value))
   if (earlier !== null && removed.length === 0) return null
   const values = removed.map((value) => JSON.stringify(value)).join(', ')

@@ -12,18 +12,19 @@ import {
   type SchemaStep,
 } from './schema-change.ts'
 
-/** What is to be done with the tables, and what is then to be recorded. */
+/** The steps for the tables, and the schema to be recorded afterwards. */
 export type SchemaJoin = Pick<SchemaChangePlan, 'steps' | 'materialized'>
 
 /**
- * Joins what the store of a backup has recorded of its schemas to what this one has, so that it is known here too:
- * which fields devices of those versions have columns for, and which fields the operations of the backup hold.
+ * Joins what the store of a backup has recorded of its schemas with what this one has recorded, so that it is known
+ * here too which fields devices of those versions have columns for, and which fields the operations of the backup
+ * have.
  *
- * A store that has recorded nothing takes all of it over. Any other keeps its own schema and what it remembers of
- * earlier ones; what the backup alone knows is remembered as if this store had had that schema before its own.
+ * A store without a recorded schema adopts all of it. Any other keeps its own schema and what it remembers of
+ * earlier ones; whatever only the backup knows is remembered as if this store had had that schema before its own.
  *
- * @param own what this store has recorded; null for a store without tables
- * @param other of the backup
+ * @param own schema recorded by this store; null for a store without tables
+ * @param other schema, of the backup
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED` where the one could not have followed the other
  */
 export function joinSchemas(own: SchemaDefinition | null, other: SchemaDefinition): SchemaJoin {
@@ -34,7 +35,7 @@ export function joinSchemas(own: SchemaDefinition | null, other: SchemaDefinitio
 
 type Join = SchemaJoin & Pick<SchemaChangePlan, 'refusals'>
 
-/** The schema with the fields that only earlier ones had as fields of its own: as its tables are. */
+/** The schema with the fields of earlier ones as its own, as the tables have them. */
 export function asTablesAre(schema: SchemaDefinition): SchemaDefinition {
   const collections = keptTables(schema).map((name) => {
     const definition = ownValue(schema.collections, name) ?? FORGOTTEN_COLLECTION
@@ -93,8 +94,8 @@ function planJoin(own: SchemaDefinition, other: SchemaDefinition): Join {
 }
 
 /**
- * Tables of removed collections, to be made again: whoever has no more use for one may have dropped it, and
- * it is to have columns again.
+ * Tables of removed collections that are created again, because the operator may have dropped one that was no
+ * longer needed, and it gets columns again now.
  */
 function forgottenTables(
   own: SchemaDefinition,
@@ -109,7 +110,7 @@ function forgottenTables(
 
 type Fields = { readonly [field: string]: FieldDescriptor }
 
-/** @returns as `retired` what the table keeps beside the fields that are declared */
+/** @returns as `retired` the fields that the table keeps beside the declared ones */
 function joinFields(
   path: string,
   { declared, before, added }: { readonly declared: Fields; readonly before: Fields; readonly added: Fields },
@@ -124,7 +125,7 @@ function joinFields(
     }
     const refusal = refuseFieldChange(`${path}.${field}`, descriptor, known)
     if (refusal === null) continue
-    // For a field that nobody has any more, the form that the values of both fit is remembered.
+    // A field that neither schema has any more is remembered in the form that fits the values of both.
     const isForgotten = !Object.hasOwn(declared, field)
     if (isForgotten && refuseFieldChange(path, known, descriptor) === null) retired.set(field, descriptor)
     else refusals.push(refusal)
@@ -136,9 +137,7 @@ function joinFields(
   return { retired: safeRecord(retired), refusals }
 }
 
-/**
- * Adds the versions of the other, the newest first, as many as there is room for. What is known here stays.
- */
+/** Adds the versions of the other schema, the newest first, as many as there is room for. Versions known here stay. */
 function joinVersions(own: SchemaDefinition, other: SchemaDefinition): VersionFields {
   const known: VersionFields = own.otherVersions ?? {}
   const added: VersionFields = { ...other.otherVersions, [other.version]: fieldNames(other) }

@@ -8,9 +8,9 @@ export interface NeededField {
 }
 
 /**
- * The fields that a changed schema demands of every record, of collections whose records may have been stored
- * without them. A device that syncs for the first time makes its table by the new schema, and stops at such
- * a record; one that has the record already does not.
+ * The fields that a changed schema requires of every record, in collections whose records may have been stored
+ * without them. A device that syncs for the first time creates its table by the new schema, and stops at such a
+ * record; one that already has the record does not.
  *
  * @see docs/schema.md, "A changed schema"
  */

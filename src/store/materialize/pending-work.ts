@@ -3,20 +3,20 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { SchemaProgress } from '../store.ts'
 import type { SchemaChangePlan } from './schema-change.ts'
 
-/** Rows that are still to be written again: kept in the database, so that a next start goes on. */
+/** Rows that have yet to be written again: noted in the database, so that the next start continues. */
 export interface PendingWork {
   readonly collection: string
   readonly phase: Extract<SchemaProgress['phase'], 'backfill' | 'rebuild'>
-  /** Fold the records again; else write their rows from the states there are. */
+  /** True: fold the records again; false: write their rows from the present states. */
   readonly replays: boolean
   /** The last record that is done. */
   readonly doneThrough: number
   readonly recordsDone: number
-  /** When it began; null before that. */
+  /** Number when the work began; null before that. */
   readonly recordsTotal: number | null
 }
 
-/** The work that a schema change leaves for the rows of its collections. */
+/** The work on rows that a schema change leaves behind. */
 export function workOf({ steps }: Pick<SchemaChangePlan, 'steps'>): PendingWork[] {
   return steps.flatMap((step) => {
     if (step.kind === 'replay') return [newWork(step.collection, 'backfill', true)]
@@ -24,12 +24,12 @@ export function workOf({ steps }: Pick<SchemaChangePlan, 'steps'>): PendingWork[
   })
 }
 
-/** Work on a collection that has not begun. */
+/** Work on a collection that has not begun yet. */
 export function newWork(collection: string, phase: PendingWork['phase'], replays: boolean): PendingWork {
   return { collection, phase, replays, doneThrough: 0, recordsDone: 0, recordsTotal: null }
 }
 
-/** What an interrupted change has left to do, and what a new one adds: each collection once. */
+/** Merges the remaining work of an interrupted change with that of a new one: one entry per collection. */
 export function mergeWork(
   left: readonly PendingWork[],
   added: readonly PendingWork[],
@@ -39,14 +39,14 @@ export function mergeWork(
   for (const work of [...left, ...added]) {
     if (!Object.hasOwn(schema.collections, work.collection)) continue
     const earlier = merged.get(work.collection)
-    // Both from the start: the earlier part was done under the earlier schema.
+    // Both start from the beginning, because the earlier part was done under the earlier schema.
     const replays = work.replays || earlier?.replays === true
     merged.set(work.collection, earlier === undefined ? work : newWork(work.collection, work.phase, replays))
   }
   return [...merged.values()]
 }
 
-/** For who asks a table whose rows are not all there. */
+/** The error for a query of a table whose rows are not complete yet. */
 export function stillFilling(collection: string): StoreError {
   return new StoreError(
     'STORE_UNAVAILABLE',

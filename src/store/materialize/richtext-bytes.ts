@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 
 /**
- * Rich text in a PostgreSQL column of type bytea, which does not tell text from bytes:
+ * Rich text in a PostgreSQL column of type bytea, which does not distinguish text from bytes:
  *
  *   text    its UTF-8, so that `convert_from(column, 'UTF8')` reads it in SQL
- *   bytes   as they are; a marker in front when they could be taken for text or for marked bytes
+ *   bytes   as they are, preceded by a marker if they could be taken for text or for marked bytes
  *
- * Text never holds a zero byte (see `storableText`), and nearly every Yjs document does.
+ * Text never contains a zero byte (see `storableText`), and nearly every Yjs document does.
  */
 const MARKER = Buffer.from('\0bytes\0')
 
@@ -20,7 +20,7 @@ export function bytesToBytea(bytes: Uint8Array): Uint8Array {
   return looksLikeText(bytes) || hasMarker(bytes) ? Buffer.concat([MARKER, bytes]) : bytes
 }
 
-/** What `textToBytea` or `bytesToBytea` was given. */
+/** Returns the argument of `textToBytea` or `bytesToBytea`. */
 export function byteaToRichtext(stored: Uint8Array): string | Uint8Array {
   if (hasMarker(stored)) return new Uint8Array(stored.subarray(MARKER.length))
   return looksLikeText(stored) ? Buffer.from(stored).toString() : new Uint8Array(stored)

@@ -10,7 +10,7 @@ import { withEarlierFields } from './earlier-fields.ts'
 import { refuseFieldChange, type SchemaRefusal } from './field-change.ts'
 import { indexesOf, type TableIndex } from './table-indexes.ts'
 
-/** One thing to do with the tables. `renderStep` gives the SQL of it; the last two move data. */
+/** One change of the tables. `renderStep` gives its SQL; the last two move data. */
 export type SchemaStep =
   | {
       readonly kind: 'create-table'
@@ -37,24 +37,24 @@ export type SchemaStep =
   | { readonly kind: 'replay'; readonly collection: string }
 
 export interface SchemaChangePlan {
-  /** In order of execution. Empty: the tables are what the schema asks for. */
+  /** In the order of execution. Empty: the tables already match the schema. */
   readonly steps: readonly SchemaStep[]
-  /** When there is one, no step may be taken. @see assertNothingRefused */
+  /** If there are any, no step may be executed. @see assertNothingRefused */
   readonly refusals: readonly SchemaRefusal[]
-  /** What the collections go through, for people; also what needs no step, like a grown enum. */
+  /** Changes of the collections, for people; including those without a step, like an enum with more values. */
   readonly changes: readonly { readonly collection: string; readonly change: string }[]
   /**
-   * What to record as materialized, and to give as `previous` the next time: the new schema and,
-   * as `retired`, the columns that only earlier schemas had, with the fields of `otherVersions`.
+   * The schema to record as materialized, and to pass as `previous` next time: the new schema with, as `retired`,
+   * the columns that only earlier schemas had, and the fields of `otherVersions`.
    */
   readonly materialized: SchemaDefinition
 }
 
 /**
- * Compares the schema that the tables were made for with the one they are to be made for. Nothing
- * is ever dropped but indexes: columns of removed fields and tables of removed collections stay.
+ * Compares the schema that the tables were made for with the one that they should match. Nothing but indexes is
+ * ever dropped: columns of removed fields and tables of removed collections stay.
  *
- * @param previous `materialized` of the last plan that was carried out; null for a new store
+ * @param previous `materialized` of the last executed plan; null for a new store
  */
 export function planSchemaChange(
   previous: SchemaDefinition | null,
@@ -78,7 +78,7 @@ export function planSchemaChange(
 }
 
 /**
- * The tables that were made and are kept: of the collections, and of those that were removed from the schema since.
+ * The tables that exist: those of the collections, and of collections removed from the schema since.
  *
  * @param materialized null for a new store
  */
@@ -86,16 +86,16 @@ export function keptTables(materialized: SchemaDefinition | null): string[] {
   return Object.keys({ ...materialized?.retired, ...materialized?.collections })
 }
 
-/** Collections whose tables are yet to be made. */
+/** Collections whose tables have yet to be created. */
 export function newTablesOf({ steps }: Pick<SchemaChangePlan, 'steps'>): string[] {
   return steps.flatMap((step) => (step.kind === 'create-table' ? [step.collection] : []))
 }
 
 /**
- * The plan, refused where it would take over what somebody else has made: rows would be written over, and removed by
- * a rebuild. A table of ours is never there without its note, which is made in the same transaction.
+ * Adds refusals to the plan where it would take over tables that are not ours: their rows would be overwritten, and
+ * removed by a rebuild. A table of ours always has a note, which is made in the same transaction.
  *
- * @param present of the names of `newTablesOf`, those that the database has already
+ * @param present those names of `newTablesOf` that already exist in the database
  */
 export function refuseForeignTables<Plan extends Pick<SchemaChangePlan, 'steps' | 'refusals'>>(
   plan: Plan,
@@ -109,9 +109,9 @@ export function refuseForeignTables<Plan extends Pick<SchemaChangePlan, 'steps' 
 }
 
 /**
- * Asked of a database before it becomes a store: what it was found to be unfit for is to leave nothing in it.
+ * Checks a database before it becomes a store, so that nothing is left in one that turns out to be unfit.
  *
- * @param present of the names of the collections, those that the database has already
+ * @param present those names of the collections that already exist in the database
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export function assertNoForeignTables(present: Iterable<string>): void {
@@ -134,11 +134,11 @@ interface Draft {
   readonly changes: { collection: string; change: string }[]
 }
 
-/** What is known of a table that exists. */
+/** What is known about an existing table. */
 interface TableBefore {
   /** null when the collection had been removed from the schema. */
   readonly collection: CollectionDefinition | null
-  /** Columns that nobody has written since their fields were removed. */
+  /** Columns that were not written any more since their fields were removed. */
   readonly retired: { readonly [field: string]: FieldDescriptor }
 }
 
@@ -151,7 +151,10 @@ function tableBefore(previous: SchemaDefinition | null, name: string): TableBefo
   return { collection: collection ?? null, retired: retired ?? {} }
 }
 
-/** Kept tables and columns still have their names, and SQLite does not tell `Todos` from `todos`. */
+/**
+ * Refuses names that differ from kept tables or columns only by case, because SQLite does not distinguish `Todos`
+ * from `todos`.
+ */
 function refuseCaseVariants(previous: SchemaDefinition | null, next: SchemaDefinition, draft: Draft): void {
   const kept = keptTables(previous)
   for (const [name, collection] of Object.entries(next.collections)) {
@@ -234,13 +237,13 @@ function planIndexes(
   for (const index of after) {
     if (namesBefore.has(index.name)) continue
     const fields = next.collections[name]?.fields ?? {}
-    const kinds = index.columns.map((column) => fields[column]?.kind ?? 'boolean') // `_deleted` is no field
+    const kinds = index.columns.map((column) => fields[column]?.kind ?? 'boolean') // `_deleted` is not a field
     draft.steps.push({ kind: 'create-index', index, kinds })
     if (tableBefore(previous, name) !== null) note(draft, name, `new index on ${index.columns.join(', ')}`)
   }
 }
 
-/** Decides which rows have to be written again, after the columns and indexes are there. */
+/** Decides which rows have to be written again once the columns and indexes exist. */
 function planData(
   name: string,
   before: TableBefore | null,
@@ -263,9 +266,9 @@ function planData(
 }
 
 /**
- * True when records may come to other values than they have: a field is merged in another way, or from another
- * default where it is missing; or what numbers were merged with is gone. A field that is new has so far been
- * folded as a scalar of no kind, if operations carried it.
+ * True when the values of records may change: a field is merged in another way, or from another default where it is
+ * missing, or a field that triggered the merge of numbers is gone. A new field has so far been folded as a scalar
+ * without a kind, if operations carried it.
  */
 function isFoldedOtherwise(earlier: CollectionDefinition, later: CollectionDefinition): boolean {
   if (!isDeepStrictEqual({ ...resolverHashesOf(earlier) }, { ...resolverHashesOf(later) })) return true
@@ -288,7 +291,7 @@ function hasSameDefault(earlier: FieldDescriptor, later: FieldDescriptor): boole
 
 const MERGED_KINDS: ReadonlySet<string> = new Set(['array', 'object', 'json', 'richtext'])
 
-/** The part of a field's definition that decides how concurrent writes to it are merged. */
+/** The part of a field's definition that decides how concurrent writes are merged. */
 function mergeRule(descriptor: FieldDescriptor | undefined): string {
   const kind = descriptor?.kind ?? ''
   const strategy = descriptor?.mergeStrategy ?? 'lww'
@@ -299,7 +302,7 @@ function note(draft: Draft, collection: string, change: string): void {
   draft.changes.push({ collection, change })
 }
 
-/** Prototypes aside, because one of two schemas may come from JSON and the other from a program. */
+/** Removes prototypes, because one of the two schemas may come from JSON and the other from a program. */
 function plain<Value>(value: Value): Value {
   return value === undefined ? value : (JSON.parse(JSON.stringify(value)) as Value)
 }

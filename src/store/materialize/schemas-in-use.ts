@@ -5,7 +5,7 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { withEarlierFields } from './earlier-fields.ts'
 import { parseStoredSchema } from './stored-schema.ts'
 
-/** As `_kora_meta` holds it. */
+/** The stored schema as `_kora_meta` has it. */
 export interface StoredSchema {
   /** null: there are no tables */
   readonly text: string | null
@@ -13,27 +13,27 @@ export interface StoredSchema {
 }
 
 export interface InUse {
-  /** This process's own, with what is remembered of the others that the store has had; null: it has none. */
+  /** The schema of this process, with what is remembered of others that the store has had; null: it has none. */
   readonly own: SchemaDefinition | null
   /**
-   * The schema that the tables are for: our own, or that of another process, with those of our resolvers that
-   * it was made with too.
+   * The schema that the tables follow: our own, or that of another process, together with those of our resolvers
+   * that it was also made with.
    */
   readonly inForce: SchemaDefinition | null
 }
 
 /**
- * The schemas that a process works with. Other processes change what is stored, and change it back: what devices of
- * their versions have columns for is then known here too. What is read again unchanged gives the same objects, by
- * which rules and tables are kept.
+ * The schemas that a process works with. Other processes change the stored one, and back again; so which fields
+ * devices of their versions have columns for is known here as well. Reading an unchanged schema again returns the
+ * same objects, because rules and tables are cached by object.
  */
 export class SchemasInUse {
   readonly #parse = memoizeLast(parseStoredSchema)
   #last: (StoredSchema & { readonly inUse: InUse }) | null = null
 
   /**
-   * @param own this process's, as it was given or as `read` has returned it: its resolvers are functions, which the
-   *   database cannot hold
+   * @param own schema of this process, as given or as `read` has returned it: its resolvers are functions, which
+   *   the database cannot hold
    * @throws as `parseStoredSchema`
    */
   read({ text, fingerprint }: StoredSchema, own: SchemaDefinition | null): InUse {
@@ -54,13 +54,16 @@ export class SchemasInUse {
     return { own: withEarlierFields(own, stored), inForce: withResolversOf(own, stored) }
   }
 
-  /** Our own schema is stored. Damage of the text, or a newer release's way to write it, is no reason to end here. */
+  /**
+   * Reads what is remembered where our own schema is stored. Damaged text, or that of a newer release, is not fatal
+   * here.
+   */
   #readMemory(text: string, own: SchemaDefinition): SchemaDefinition {
     let stored: SchemaDefinition
     try {
       stored = this.#parse(text)
     } catch {
-      return own // whoever opens the store is told
+      return own // opening the store reports it
     }
     return withEarlierFields(own, stored)
   }

@@ -8,12 +8,12 @@ import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { corruptOnOpening } from '../damage/corrupt.ts'
 import type { PendingWork } from './pending-work.ts'
 
-/** The last property of a stored schema. Who does not know it overlooks it, and may write none. */
+/** The last property of a stored schema. Builds that do not know it ignore it, and may write none. */
 const CHECKSUM = /,"crc32":(\d{1,10})\}$/
 
 /**
- * A schema as `_kora_meta` holds it, with the CRC-32 of its text: a changed bit mostly leaves a schema that can be
- * read, with a field of another name. JSON drops functions; of resolvers it keeps the hashes.
+ * The text of a schema for `_kora_meta`, with its CRC-32: a flipped bit mostly leaves a readable schema, with a
+ * field of another name. JSON drops functions, so only the hashes of resolvers are kept.
  */
 export function serializeStoredSchema(schema: SchemaDefinition): string {
   const text = JSON.stringify(schema)
@@ -22,7 +22,7 @@ export function serializeStoredSchema(schema: SchemaDefinition): string {
 
 /**
  * @throws StoreError `STORE_CORRUPT`
- * @throws SchemaError `SCHEMA_INVALID` when it is as it was written, by a release with other rules
+ * @throws SchemaError `SCHEMA_INVALID` when it is undamaged, but was written by a release with other rules
  */
 export function parseStoredSchema(stored: string): SchemaDefinition {
   const checksum = CHECKSUM.exec(stored)
@@ -40,7 +40,7 @@ export function parseStoredSchema(stored: string): SchemaDefinition {
 }
 
 /**
- * Fields that only earlier schemas had, by their collection. What was read last is kept: whoever looks through the
+ * Fields that only earlier schemas had, by collection. The last schema that was parsed is kept: a walk through the
  * records asks for each of them, and the schema may change in between.
  *
  * @throws as `parseStoredSchema`
@@ -54,7 +54,10 @@ export class RetiredFields {
   }
 }
 
-/** Without a checksum, what breaks the rules may be damaged or of another release: nothing tells which. */
+/**
+ * Parses a schema without checksum. If it breaks the rules, it may be damaged or of another release: nothing tells
+ * which.
+ */
 function parseUncheckedSchema(stored: string): SchemaDefinition {
   const schema = guarded('schema', (): unknown => JSON.parse(stored))
   try {
@@ -73,7 +76,7 @@ export function parsePendingWork(stored: string | null): readonly PendingWork[] 
 }
 
 /**
- * What is noted in `_kora_meta` to be done later.
+ * Parses a list of tasks noted in `_kora_meta`.
  *
  * @throws StoreError `STORE_CORRUPT`
  */

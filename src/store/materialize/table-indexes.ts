@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { CollectionDefinition, Constraint, SchemaDefinition } from '../../core/schema/types.ts'
 
-/** An index of a collection table. Its name follows from collection and columns alone. */
+/** An index of a collection table, whose name follows from collection and columns. */
 export interface TableIndex {
   readonly name: string
   readonly collection: string
@@ -9,11 +9,11 @@ export interface TableIndex {
 }
 
 /**
- * The indexes of a collection's table, each once: those the schema declares, one on each foreign
- * key, one on what each constraint looks records up by, and one on `_deleted`.
+ * The indexes of a collection's table, each once: the declared ones, one per foreign key, one per constraint for
+ * its lookups, and one on `_deleted`.
  *
- * What an append looks up is live records: with `_deleted` in those indexes it does not read past
- * the tombstones of a value that was taken and given up a thousand times.
+ * An append looks up live records: because these indexes include `_deleted`, it does not read past the tombstones
+ * of a value that was taken and given up a thousand times.
  */
 export function indexesOf(schema: SchemaDefinition, collection: string): readonly TableIndex[] {
   const definition = schema.collections[collection]
@@ -24,7 +24,7 @@ export function indexesOf(schema: SchemaDefinition, collection: string): readonl
       .filter((relation) => relation.from === collection)
       .map(({ field, onDelete }) => (onDelete === 'no-action' ? [field] : [field, '_deleted'])),
     ...definition.constraints
-      .filter(({ type }) => type !== 'referential') // these look for the target, by its id
+      .filter(({ type }) => type !== 'referential') // looked up by the target's id instead
       .map((constraint) => [...constraintColumns(constraint, definition), '_deleted']),
     ['_deleted'],
   ]
@@ -36,7 +36,7 @@ export function indexesOf(schema: SchemaDefinition, collection: string): readonl
   return [...new Map(indexes.map((index) => [index.name, index])).values()]
 }
 
-/** What the records of a group are found by: the fields of the constraint and of its filter. */
+/** The columns by which a group's records are found: the fields of the constraint and of its filter. */
 export function constraintColumns(
   { fields, where = {} }: Constraint,
   definition: CollectionDefinition,
@@ -45,9 +45,9 @@ export function constraintColumns(
   return [...new Set([...fields, ...filtered])]
 }
 
-const MAX_READABLE_LENGTH = 40 // with prefix and hash 62 of the 63 bytes that PostgreSQL keeps
+const MAX_READABLE_LENGTH = 40 // with prefix and hash, 62 of the 63 bytes that PostgreSQL keeps
 
-/** Readable as far as it fits; the hash keeps apart what the readable part does not. */
+/** Readable as far as it fits; the hash distinguishes names whose readable part is the same. */
 function indexName(collection: string, columns: readonly string[]): string {
   const readable = [collection, ...columns].join('_').slice(0, MAX_READABLE_LENGTH)
   const hash = createHash('sha256')

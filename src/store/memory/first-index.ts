@@ -1,4 +1,4 @@
-/** Index of the first item that is above something, in an ascending list; its length when none is. */
+/** Index of the first matching item in an ascending list, from which on all match; its length when none does. */
 export function firstIndexAbove<Item>(items: readonly Item[], isAbove: (item: Item) => boolean): number {
   let low = 0
   let high = items.length

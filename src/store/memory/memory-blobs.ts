@@ -14,18 +14,18 @@ interface SortedReferrer {
   readonly referrer: BlobReferrer
 }
 
-/** What is known of blobs, in maps. @see BlobIndex */
+/** The blob index in maps. @see BlobIndex */
 export class MemoryBlobs {
   readonly #referrers = new Map<string, Map<string, BlobReferrer>>()
-  /** In the order of pages; of a hash that is referred to once more, made again by the next read. */
+  /** In the order of pages; after another reference to a hash, its list is sorted again by the next read. */
   readonly #sortedReferrers = new Map<string, readonly SortedReferrer[]>()
   readonly #manifestsByChunk: Map<string, Set<string>>
-  /** In the order of pages; of a chunk that is listed once more, made again by the next read. */
+  /** In the order of pages; after another manifest for a chunk, its list is sorted again by the next read. */
   readonly #sortedManifests: Map<string, readonly string[]>
   readonly #uploads: Map<string, Upload>
   readonly #bytesByUser: Map<string, number>
 
-  /** @param shared whose uploads are known here too; references follow from a log, and are not */
+  /** @param shared index whose uploads are known here too; references follow from a log, and are not shared */
   constructor(shared: MemoryBlobs | null = null) {
     this.#manifestsByChunk = shared === null ? new Map() : shared.#manifestsByChunk
     this.#sortedManifests = shared === null ? new Map() : shared.#sortedManifests
@@ -33,7 +33,7 @@ export class MemoryBlobs {
     this.#bytesByUser = shared === null ? new Map() : shared.#bytesByUser
   }
 
-  /** Notes the blobs that a new row of the log makes its record refer to. */
+  /** Notes the blobs to which a new row of the log makes its record refer. */
   noteRefs({ entry, blobRefs, author }: LogRow): void {
     const { collection, recordId } = entry
     for (const hash of blobRefs) {

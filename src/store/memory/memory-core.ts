@@ -12,15 +12,15 @@ import { MemoryLog, type MemoryRecord } from './memory-log.ts'
 import { MemoryRevocations } from './memory-revocations.ts'
 import { NodeRegistry } from './node-registry.ts'
 
-/** What a store in memory holds, for its parts. */
+/** The data of a store in memory, for its parts. */
 export class MemoryCore {
   readonly runtime: Runtime
   readonly clock: ServerClock
   readonly nodes: NodeRegistry
   readonly revocations = new MemoryRevocations()
-  /** Another one after a restore. */
+  /** Replaced by a restore. */
   log: MemoryLog
-  /** When that was, ms since the epoch. */
+  /** Time of the last restore that replaced the log, ms since the epoch. */
   logReplacedAt: number | null = null
   formerNodeIds: ReadonlySet<string> = new Set()
   schema: SchemaDefinition | null = null
@@ -40,8 +40,9 @@ export class MemoryCore {
   }
 
   /**
-   * For what takes the place of the log: of a node of the server that is another one, with numbers from 1. One that
-   * was chosen stays and goes on, because clients may hold operations of the numbers that it was given.
+   * An empty log to replace the present one: under a new server node, numbered from 1. A node id that the
+   * application has chosen stays and its numbers go on, because clients may have operations with the numbers
+   * already given.
    *
    * @param base the delivery sequence before the first entry
    */
@@ -66,7 +67,7 @@ export class MemoryCore {
     return this.#chosenNodeId ?? this.runtime.uuid()
   }
 
-  /** With the references of the log that there is now. */
+  /** The blob index of the present log. */
   get blobs(): MemoryBlobs {
     return this.log.blobs
   }
@@ -76,7 +77,7 @@ export class MemoryCore {
     return this.schema.collections[name] ?? null
   }
 
-  /** Plans a batch and adds it to a log: the one of the store, or one that is to take its place. */
+  /** Plans a batch and appends it to a log: the one of the store, or one that will replace it. */
   append(
     requests: readonly (AppendRequest | ServerWrite)[],
     log: MemoryLog = this.log,
@@ -85,18 +86,18 @@ export class MemoryCore {
     return log.commit(runLoading(steps, (request) => log.load(request)))
   }
 
-  /** Folds a record again from the log that it stands in: the one of the store, or one that is to take its place. */
+  /** Replays a record from its log: the one of the store, or one that will replace it. */
   replay(record: MemoryRecord, log: MemoryLog = this.log): void {
     const replay = planReplay(record, log.historyOf(record), this.#contextOf(log))
     log.commit({ entries: replay.entries, records: [replay.record], vector: new Map(), results: [] })
   }
 
-  /** What the append algorithm asks, answered by the log of the store. */
+  /** Answers the questions of the append algorithm from the log of the store. */
   get context(): AppendContext {
     return this.#contextOf(this.log)
   }
 
-  /** What the append algorithm asks, answered by a log. */
+  /** Answers the questions of the append algorithm from a log. */
   #contextOf(log: MemoryLog): AppendContext {
     return {
       serverNodeId: log.serverNodeId,

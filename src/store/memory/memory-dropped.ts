@@ -3,7 +3,7 @@ import type { RecordKey } from '../append/load.ts'
 import { RecordMap } from '../append/record-map.ts'
 import { type DroppedOperation, type ListedDropped, toTrace } from '../compaction/compaction.ts'
 
-/** What is known of operations that the log in memory no longer holds. */
+/** Notes of operations that the log in memory no longer has. */
 export class MemoryDropped {
   readonly #all: DroppedOperation[] = []
   readonly #byId = new Map<string, DroppedOperation>()
@@ -17,7 +17,7 @@ export class MemoryDropped {
     return this.#byId.get(operationId)?.sequenceNumber
   }
 
-  /** Those that still say something of their record. */
+  /** Notes that still matter to their record. */
   of(key: RecordKey): readonly DroppedOperation[] {
     return this.#byRecord.get(key) ?? []
   }
@@ -26,7 +26,7 @@ export class MemoryDropped {
     return this.of(key).map(toTrace)
   }
 
-  /** @returns false when it is known already */
+  /** @returns false when it is already known */
   add(dropped: DroppedOperation): boolean {
     if (this.#byId.has(dropped.operationId)) return false
     this.#all.push(dropped)
@@ -38,9 +38,7 @@ export class MemoryDropped {
     return true
   }
 
-  /**
-   * Passes over what was dropped of a record that is now forgotten: it says nothing of the record any more.
-   */
+  /** Ignores the notes of a record that is purged now, because they no longer matter to it. */
   purge(key: RecordKey): void {
     this.#byRecord.delete(key)
   }

@@ -27,7 +27,7 @@ import { firstIndexAbove } from './first-index.ts'
 import type { MemoryBlobs } from './memory-blobs.ts'
 import { MemoryDropped } from './memory-dropped.ts'
 
-/** A record with the positions of its entries in the log, snapshots too. */
+/** A record with the positions of its entries in the log, including snapshots. */
 export interface MemoryRecord {
   readonly ref: number
   readonly collection: string
@@ -36,21 +36,21 @@ export interface MemoryRecord {
   sequences: number[]
 }
 
-/** The last number of the server's node: of all logs that it is the node of, one that is to take another's place too. */
+/** The last number of the server's node, shared by all its logs, even one that will replace another. */
 export interface ServerNumbers {
   last: number
 }
 
 /**
- * The log and the records in maps: what the tables of a database hold. No work of an append grows
- * with what is there already.
+ * The log and the records in maps, as the tables of a database have them. The work of an append does not grow with
+ * what is stored.
  */
 export class MemoryLog implements LogSource {
   readonly tracked = new TrackedFields()
   readonly dropped = new MemoryDropped()
   readonly vector = new Map<string, number>()
   readonly blobs: MemoryBlobs
-  /** Node id → the highest number of it and of its guests. */
+  /** Node id → the highest sequence number of the node or any of its guests. */
   readonly #maxSequences = new Map<string, number>()
   /** The node that the server writes as. */
   readonly serverNodeId: string
@@ -94,7 +94,7 @@ export class MemoryLog implements LogSource {
     return { deliverySequence: this.end, serverSequence: this.serverNumbers.last }
   }
 
-  /** Client operations and side effects, without snapshots. */
+  /** Operations of clients and side effects, without snapshots. */
   get operationCount(): number {
     return this.#operationCount
   }
@@ -165,7 +165,7 @@ export class MemoryLog implements LogSource {
     if (sequenceNumber > this.maxSequenceOf(nodeId)) this.#maxSequences.set(nodeId, sequenceNumber)
   }
 
-  /** What is stored of a node, whoever has sent it; 0 for nothing. */
+  /** The highest stored number of a node, whoever has sent it; 0 for none. */
   maxSequenceOf(nodeId: string): number {
     return this.#maxSequences.get(nodeId) ?? 0
   }
@@ -180,12 +180,12 @@ export class MemoryLog implements LogSource {
     return this.#recordsByKey.get({ collection, recordId })
   }
 
-  /** In the order of their first operation; live and deleted. */
+  /** In the order of their first operation, both live and deleted. */
   recordsOf(collection: string): readonly MemoryRecord[] {
     return this.#recordsByCollection.get(collection) ?? []
   }
 
-  /** Those that are not deleted, in the order of their ids. */
+  /** The live records, in the order of their ids. */
   liveRecords(collection: string): MemoryRecord[] {
     return this.recordsOf(collection)
       .filter(({ state }) => !state.isDeleted)
@@ -201,12 +201,12 @@ export class MemoryLog implements LogSource {
     return this.readEntries(record.sequences).filter(isOperation).map(operationOf)
   }
 
-  /** What a replay folds: the operations, and the traces of those that were dropped. */
+  /** The history that a replay folds: the operations, and traces of dropped ones. */
   historyOf(record: MemoryRecord): Operation[] {
     return [...this.operationsOf(record), ...this.dropped.tracesOf(record)]
   }
 
-  /** By their numbers. */
+  /** Records by number. */
   recordsAfter(ref: number, limit: number): readonly MemoryRecord[] {
     return this.#records.slice(ref, ref + limit)
   }
@@ -219,7 +219,7 @@ export class MemoryLog implements LogSource {
     return this.readEntries(this.#sequencesByNode.get(nodeId) ?? [])
   }
 
-  /** One node's operations of these numbers, both included, in their order. */
+  /** The operations of one node between these numbers, both included, in order. */
   operationsOfNode(nodeId: string, fromSequence: number, toSequence: number): Operation[] {
     return this.entriesOfNode(nodeId)
       .filter((entry) => entry.sequenceNumber >= fromSequence && entry.sequenceNumber <= toSequence)
@@ -261,14 +261,14 @@ export class MemoryLog implements LogSource {
 
   // ── indexing ───────────────────────────────────────────────────────────────────────────────
 
-  /** Replaces what an entry tells of its visibility. */
+  /** Replaces the scope changes of an entry. */
   replaceScopeChanges(deliverySequence: number, scopeChanges: LogEntry['scopeChanges']): void {
     const position = deliverySequence - this.#base - 1
     const entry = this.#entries[position]
     if (entry) this.#entries[position] = { ...entry, scopeChanges }
   }
 
-  /** Finds live records by what the rules of the schema look up. Again, when their states were replaced. */
+  /** Builds the index for lookups by the rules of the schema. Repeated when states were replaced. */
   indexLive(schema: SchemaDefinition | null): void {
     this.#schema = schema
     this.#live.clear()
@@ -288,7 +288,7 @@ export class MemoryLog implements LogSource {
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
 
-  /** Takes entries of a record out of the log, or all of the record. */
+  /** Drops entries of a record from the log, or the whole record. */
   drop(record: MemoryRecord, plan: RecordCompaction): void {
     const { dropped, isPurged } = plan
     if (dropped.length === 0) return
@@ -300,7 +300,7 @@ export class MemoryLog implements LogSource {
       const position = deliverySequence - this.#base - 1
       const wireJson = this.#entries[position]?.wireJson
       this.#entries[position] = null
-      // Otherwise another operation goes by the id, which it belongs to.
+      // If not, another operation has this id, and it is the rightful one.
       if (this.#wireJsonById.get(operationId) === wireJson) this.#wireJsonById.delete(operationId)
       if (kind === 'operation') this.#operationCount--
     }
@@ -363,7 +363,7 @@ export class MemoryLog implements LogSource {
   }
 }
 
-/** Whether an entry is of an operation, and not of a snapshot. */
+/** True for an entry of an operation, false for a snapshot. */
 export function isOperation(entry: LogEntry): boolean {
   return entry.kind === 'operation'
 }

@@ -18,7 +18,7 @@ import type { MemoryCore } from './memory-core.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 export interface MemoryRestoreOptions extends RestoreOptions {
-  /** Tells everybody who reads the log. */
+  /** Called after each commit, to notify all readers of the log. */
   readonly afterCommit: () => void
 }
 
@@ -36,7 +36,7 @@ export function openRestore(
   return new MemoryRestore(core, access, { ...options, replacement })
 }
 
-/** Adds to the log of the store, or fills one that then takes its place. */
+/** Adds to the log of the store, or fills a new one that then replaces it. */
 class MemoryRestore implements StoreRestore {
   readonly #core: MemoryCore
   readonly #access: StoreAccess<unknown>
@@ -68,7 +68,7 @@ class MemoryRestore implements StoreRestore {
     this.#afterCommit = afterCommit
   }
 
-  /** A merge adds to the log that the store has at the time: another restore may have replaced it meanwhile. */
+  /** The log to add to. A merge uses the present one, because another restore may have replaced it meanwhile. */
   get #log(): MemoryLog {
     return this.#replacement ?? this.#core.log
   }
@@ -109,7 +109,7 @@ class MemoryRestore implements StoreRestore {
     if (this.#replacement !== null) {
       if (this.#recordedSchema !== null) joinSchema(this.#core, this.#recordedSchema, this.#replacement)
       nodes.forgetPositions()
-      this.#replacement.indexLive(this.#core.schema) // what is restored is not judged; what comes next is
+      this.#replacement.indexLive(this.#core.schema) // restored operations are not judged; later ones are
       this.#core.replaceLog(this.#replacement)
     }
     this.#core.noteFormerNodes(this.#serverNodeIds)
@@ -125,9 +125,9 @@ class MemoryRestore implements StoreRestore {
 }
 
 /**
- * Records what another store has of its schemas, too.
+ * Also records the schemas of another store.
  *
- * @param log to be folded by it, where there was none
+ * @param log to be folded with the schema if there was none
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 function joinSchema(core: MemoryCore, other: SchemaDefinition, log: MemoryLog): void {
@@ -140,7 +140,7 @@ function joinSchema(core: MemoryCore, other: SchemaDefinition, log: MemoryLog): 
   log.indexLive(core.schema)
 }
 
-/** For what takes the place of the present log. */
+/** An empty log to replace the present one, numbered above it. */
 function emptyLogAbove(core: MemoryCore, backupMaxSequence: number): MemoryLog {
   const present = core.log
   const base = restoredBase(backupMaxSequence, {

@@ -55,7 +55,7 @@ export interface MemoryServerStoreOptions {
   readonly runtime?: Runtime | undefined
 }
 
-/** The parts of a store in memory, for what reads or writes. */
+/** The parts of a store in memory, for its reads and writes. */
 interface Parts {
   readonly core: MemoryCore
   readonly tracking: ScopeTracking
@@ -63,16 +63,16 @@ interface Parts {
   readonly holds: CompactionHolds
 }
 
-/** What a store in memory tells of itself, also once it is closed. */
+/** Properties of a store in memory that can be read even after it is closed. */
 type Known = Pick<MemoryCore, 'schema' | 'serverNodeId' | 'formerNodeIds'>
 
-/** The operation log in memory: for tests and trials. Everything is gone when the process ends. */
+/** The operation log in memory: for tests and trials. Everything is lost when the process ends. */
 export class MemoryServerStore implements ServerStore {
   readonly #access: StoreAccess<Parts>
   readonly #known: Known
   readonly #commitListeners = new Set<CommitListener>()
 
-  /** @param options a text is the `nodeId`, as it is for programs written for `@korajs/server` */
+  /** @param options a text is the `nodeId`, for programs written for `@korajs/server` */
   constructor(options: MemoryServerStoreOptions | string = {}) {
     const { nodeId, runtime = systemRuntime() } = typeof options === 'string' ? { nodeId: options } : options
     const core = new MemoryCore({ runtime, chosenNodeId: nodeId })

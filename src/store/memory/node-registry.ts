@@ -10,7 +10,7 @@ import {
 import type { ListedNode } from '../restore.ts'
 import type { MemoryCore } from './memory-core.ts'
 
-/** The nodes that have spoken to this server, and the version vector, which is the log's. */
+/** The nodes that have connected to this server, and the version vector, which belongs to the log. */
 export class NodeRegistry {
   readonly #core: MemoryCore
   readonly #nodes = new Map<string, NodeRegistration>()
@@ -67,7 +67,7 @@ export class NodeRegistry {
     }))
   }
 
-  /** Forgets what nodes were told of a log that is no more. */
+  /** Forgets the positions of nodes in a log that no longer exists. */
   forgetPositions(): void {
     for (const node of this.#nodes.values()) {
       const scopeEra = node.scopeEra === null ? null : OF_FORMER_LOG

@@ -9,7 +9,7 @@ import type { SchemaPlan, SchemaProgress, SetSchemaOptions } from '../store.ts'
 import type { MemoryCore } from './memory-core.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 
-/** Brings records to what a schema asks for. Tables there are none: what is queried are the records. */
+/** Migrates records to a new schema. There are no tables: queries read the records. */
 export class SchemaMigration {
   readonly #core: MemoryCore
   readonly #tracking: ScopeTracking
@@ -46,13 +46,13 @@ export class SchemaMigration {
     }
   }
 
-  /** Folds the records of the collections again. */
+  /** Replays the records of the collections. */
   rebuild(schema: SchemaDefinition, collections: readonly string[], options: SetSchemaOptions): void {
     for (const name of collections) this.#replayCollection(name, 'rebuild', options)
     this.#core.log.indexLive(schema)
   }
 
-  /** By the schema as it is now. */
+  /** Replays by the present schema. */
   #replayCollection(
     collection: string,
     phase: SchemaProgress['phase'],

@@ -6,18 +6,18 @@ import { toStoreError } from './postgres-errors.ts'
 
 const ASK_AGAIN_MS = 250
 
-// The connection of a process that ends is closed by its machine. Of a machine that is gone the
-// database hears nothing: it asks after 10 s of silence, and gives up 15 s later. Its own default is hours.
+// The connection of a process that ends is closed by its machine. If the machine itself is gone, the database gets
+// no notice: with this it asks after 10 s of silence, and gives up 15 s later. Its own default is hours.
 const NOTICE_DEATH =
   "set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false)," +
   " set_config('tcp_keepalives_count', '3', false)"
 
-// What is locked is done over other connections, however long: this one may be idle for all of it.
+// The locked work is done over other connections, and this one may be idle all the while.
 const MAY_BE_IDLE = "set_config('idle_session_timeout', '0', false)"
 
 /**
- * Runs the action while no other server of this database and schema runs one under the same name.
- * The lock belongs to a connection of its own, so that it ends with the process, whatever happens.
+ * Runs the action while no other server of this database and schema runs one under the same name. The lock belongs
+ * to a connection of its own, so that it ends with the process, whatever happens.
  *
  * @param onWaiting called once, when another server has the lock
  * @throws StoreError `STORE_CLOSED` when the store is closed before it has the lock, `STORE_UNAVAILABLE`
@@ -32,9 +32,10 @@ export async function withAdvisoryLock<Result>(
 }
 
 /**
- * As `withAdvisoryLock`, for the first of the candidates that no other server is at: one connection for all.
+ * The same as `withAdvisoryLock` for the first candidate that no other server works on, with one connection for
+ * all.
  *
- * @param candidates by the names of their locks; asked anew each time that all are tried
+ * @param candidates by the names of their locks; called again each time that all were tried
  */
 export async function withFirstFreeLock<Candidate, Result>(
   db: PostgresDatabase,
@@ -43,7 +44,7 @@ export async function withFirstFreeLock<Candidate, Result>(
 ): Promise<Result> {
   db.assertUsable()
   const client = new pg.Client(db.clientConfig)
-  client.on('error', () => {}) // whoever holds the lock checks its own work; see schema-migration.ts
+  client.on('error', () => {}) // the holder of the lock checks its own work; see schema-migration.ts
   let taken: { readonly candidate: Candidate } | null = null
   try {
     await connect(client)
@@ -61,7 +62,7 @@ export async function withFirstFreeLock<Candidate, Result>(
   try {
     return await action(taken.candidate)
   } finally {
-    await client.end().catch(() => {}) // the lock goes with it
+    await client.end().catch(() => {}) // the lock ends with it
   }
 }
 
@@ -77,9 +78,9 @@ async function tryEach<Candidate>(
 }
 
 /**
- * Runs the action unless another server runs one under the same name.
+ * Runs the action unless another server is running one under the same name.
  *
- * @returns null when another one does
+ * @returns null when another one is
  */
 export async function withAdvisoryLockIfFree<Result>(
   db: PostgresDatabase,
@@ -95,22 +96,22 @@ export async function withAdvisoryLockIfFree<Result>(
   } catch (error) {
     throw toStoreError(error, db.name)
   } finally {
-    await client.end().catch(() => {}) // the lock goes with it
+    await client.end().catch(() => {}) // the lock ends with it
   }
 }
 
 /**
- * Takes the lock beside others that share it, as soon as nobody has it alone. It belongs to a transaction of a
- * connection of its own: a pooler keeps the two together, and no limit of an idle session or a transaction ends it.
+ * Takes the lock in shared mode, once no server has it exclusively. It belongs to a transaction on a connection of
+ * its own: a pooler keeps the two together, and time limits for idle sessions or transactions do not end it.
  *
- * @returns what gives it back
+ * @returns a function that releases it
  */
 export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Promise<() => Promise<void>> {
   const client = new pg.Client(db.clientConfig)
-  client.on('error', () => {}) // whoever shares it checks its own work; see create-backup.ts
+  client.on('error', () => {}) // the holder checks its own work; see create-backup.ts
   try {
     await connect(client)
-    // Between its statements READ COMMITTED has no snapshot that would keep dead rows.
+    // READ COMMITTED keeps no snapshot between statements, which would keep dead rows alive.
     await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; ${NO_HOLD_LIMITS}`)
     await client.query('SELECT pg_advisory_xact_lock_shared($1::bigint)', [lockKey(db.schema, name)])
   } catch (error) {
@@ -118,7 +119,7 @@ export async function shareAdvisoryLock(db: PostgresDatabase, name: string): Pro
     throw toStoreError(error, db.name)
   }
   return async () => {
-    await client.query('COMMIT').catch(() => {}) // a connection that is lost has let go
+    await client.query('COMMIT').catch(() => {}) // a lost connection has already released it
     await client.end().catch(() => {})
   }
 }
@@ -136,7 +137,7 @@ async function tryLock(client: pg.Client, key: string): Promise<boolean> {
   return rows[0]?.locked === true
 }
 
-/** Advisory locks are numbers that all applications of a database share. */
+/** The number of an advisory lock: all applications of a database share these numbers. */
 export function lockKey(schema: string, name: string): string {
   return createHash('sha256').update(`kora-server:${schema}:${name}`).digest().readBigInt64BE().toString()
 }

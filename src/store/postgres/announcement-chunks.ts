@@ -16,7 +16,7 @@ export interface AnnouncedMessage {
   readonly payload: string
 }
 
-// The limit is 7999 bytes, header included. In bytes, because a payload may hold any text.
+// The limit is 7999 bytes, header included. Counted in bytes, because a payload may contain any text.
 const MAX_CHUNK_BYTES = 7600
 
 /** @param head server id and message number */
@@ -31,7 +31,7 @@ function splitUtf8(text: string): string[] {
   const parts: string[] = []
   for (let start = 0; start < bytes.length; ) {
     let end = Math.min(start + MAX_CHUNK_BYTES, bytes.length)
-    while (end < bytes.length && isContinuation(bytes[end])) end-- // not inside of a character
+    while (end < bytes.length && isContinuation(bytes[end])) end-- // never within a character
     parts.push(bytes.toString('utf8', start, end))
     start = end
   }
@@ -48,12 +48,12 @@ interface Assembly {
   length: number
 }
 
-/** Characters of announcements that wait for their last chunk; of more, the oldest are dropped. */
+/** Characters of announcements whose last chunk is missing; above it, the oldest are dropped. */
 const MAX_WAITING_LENGTH = 64 * 1024 * 1024
 
 /**
- * Puts chunked announcements together. Chunks of one server arrive in order; a gap drops the message. One that never
- * ends, or of a server that has gone in between, is kept no longer than there is room.
+ * Assembles chunked announcements. Chunks of one server arrive in order; a gap drops the announcement. One that is
+ * never completed, perhaps because its server has gone, is kept only while there is room.
  */
 export class PayloadAssembler {
   /** Announcements that are not complete yet, the oldest first. */
@@ -62,7 +62,7 @@ export class PayloadAssembler {
 
   /**
    * @returns the announcement that this notification completes, or null
-   * @throws ProtocolError for a text that is none of an announcement
+   * @throws ProtocolError for a text that is not part of an announcement
    */
   add(text: string): AnnouncedMessage | null {
     const { serverId, messageNumber, chunk, chunks, topic, part } = parseChunk(text)
@@ -83,7 +83,7 @@ export class PayloadAssembler {
     this.#waitingLength = 0
   }
 
-  /** Takes out what there is of a message; what the server has begun before it is dropped. */
+  /** Removes the collected part of an announcement; an earlier one that the server had begun is dropped. */
   #take(serverId: string, messageNumber: number): Assembly {
     const known = this.#byServer.get(serverId)
     this.#byServer.delete(serverId)

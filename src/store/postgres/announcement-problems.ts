@@ -3,7 +3,7 @@ import { LOG_EVENTS } from '../../core/log-events.ts'
 import { type Logger, logEvent } from '../../core/logger.ts'
 import type { Runtime } from '../../core/runtime.ts'
 
-/** Between two lines of the log of one kind: whoever sends what is wrong may send a flood of it. */
+/** Time between two log lines of one kind, because bad announcements may come as a flood. */
 const LOG_INTERVAL_MS = 10_000
 
 export interface AnnouncementProblemsOptions {
@@ -16,8 +16,8 @@ export interface AnnouncementProblemsOptions {
 type ProblemKind = 'dropped' | 'failed' | 'unsent'
 
 /**
- * What went wrong with announcements. Every role of the database can send some to be heard, so that none ends the
- * process, and all that is left of one is a line of the log.
+ * Problems with announcements. Every role of the database can send announcements, so none may end the process: each
+ * leaves no more than a log line.
  */
 export class AnnouncementProblems {
   readonly #options: AnnouncementProblemsOptions
@@ -29,10 +29,10 @@ export class AnnouncementProblems {
   }
 
   /**
-   * Reports an announcement that was heard, or was to be made.
+   * Reports a problem with an announcement that was received, or was to be sent.
    *
    * @param topic null where it could not be read
-   * @param error a `ProtocolError` says that no server sends such an announcement, any other one is ours
+   * @param error a `ProtocolError` means that no server sends such an announcement; any other error is our own
    */
   report(topic: string | null, error: unknown): void {
     const isForeign = error instanceof ProtocolError
@@ -45,7 +45,7 @@ export class AnnouncementProblems {
     } else logEvent(logger, LOG_EVENTS.announcementFailed, { ...counted, err: error })
   }
 
-  /** Reports an announcement that there is no room for among those that wait to be sent. */
+  /** Reports an announcement for which there is no room among those waiting to be sent. */
   reportUnsent(topic: string): void {
     const announcements = this.#countUnlogged('unsent')
     if (announcements === null) return
@@ -53,7 +53,7 @@ export class AnnouncementProblems {
     logEvent(logger, LOG_EVENTS.announcementUnsent, { store, announcements, topic })
   }
 
-  /** @returns how many there were since the last line, this one too, where it is time for the next; null: it is not */
+  /** @returns the number since the last log line, including this one, if the next line is due; otherwise null */
   #countUnlogged(kind: ProblemKind): number | null {
     const count = (this.#unlogged.get(kind) ?? 0) + 1
     const now = this.#options.runtime.monotonicNow()

@@ -10,7 +10,7 @@ import { AnnouncementProblems } from './announcement-problems.ts'
 import type { PostgresDatabase, Transaction } from './database.ts'
 
 export interface AnnouncementOptions {
-  /** Id of this process, in every announcement: nobody listens to itself. */
+  /** Id of this process, part of every announcement, so that a process ignores its own. */
   readonly serverId: string
   readonly runtime: Runtime
   readonly logger: Logger
@@ -18,14 +18,14 @@ export interface AnnouncementOptions {
 
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 5000
-/** A connection that is half open tells nobody: one that does not answer for so long is replaced. */
+/** A half-open connection is not reported: one that does not answer for this long is replaced. */
 const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 5000
-/** How long the database may take to say goodbye. */
+/** How long the database may take to close the connection. */
 const GOODBYE_MS = 1000
 /**
- * Bytes of one topic that wait while the database is slow, or of a single longer message; the rest is
- * dropped, as nothing of it is promised.
+ * Bytes of one topic that may wait while the database is slow, or of a single longer message; the rest is dropped,
+ * because delivery is not guaranteed.
  */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 interface QueuedMessage {
@@ -34,14 +34,14 @@ interface QueuedMessage {
   readonly bytes: number
 }
 
-/** Notifications of one statement. */
+/** Notifications in one statement. */
 const MAX_GROUP = 200
 const NOTIFY = 'SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload'
 
 /**
- * LISTEN and NOTIFY on a connection of their own, which is opened again when it breaks. Everything
- * is sent outside of the transactions that it tells of: a pending notification would make every
- * commit of the instance wait for the others. At most once, and in order while the connection lasts.
+ * LISTEN and NOTIFY on a connection of their own, which is opened again when it breaks. Announcements are sent
+ * outside of the transactions that they are about: a pending notification would make every commit of the database
+ * instance wait for the others. Delivered at most once, and in order while the connection lasts.
  *
  *   closed ─▶ connecting ─▶ listening ─▶ (lost) ─▶ pause ─▶ connecting …
  */
@@ -53,12 +53,12 @@ export class Announcements {
   readonly #connectListeners = new Set<() => void>()
   readonly #assembler = new PayloadAssembler()
   readonly #problems: AnnouncementProblems
-  /** Sources that are asked for payloads, with their topics: whoever comes first is asked next. */
+  /** Sources with payloads to send, with their topics; the first to come is asked next. */
   readonly #sources = new Map<ClusterSource, string>()
   readonly #queue: QueuedMessage[] = []
-  /** By topic. */
+  /** Bytes by topic. */
   readonly #queuedBytes = new Map<string, number>()
-  /** Chunks of the message that is being sent. Those of another one in between would make it a torn one. */
+  /** Remaining chunks of the message that is being sent. Chunks of another one in between would tear it apart. */
   #begun: string[] = []
   #client: pg.Client | null = null
   #isListening = false
@@ -75,16 +75,16 @@ export class Announcements {
     this.#options = options
     const { runtime, logger } = options
     this.#problems = new AnnouncementProblems({ runtime, logger, storeName: db.name })
-    // Channels belong to the database; two applications may share it in two schemas.
+    // Channels belong to the database, which two applications may share in two schemas.
     this.#channel = `kora_${hash('sha256', db.schema, 'hex').slice(0, 16)}`
   }
 
-  /** True while what others announce arrives. */
+  /** True while announcements of others arrive. */
   get isListening(): boolean {
     return this.#isListening
   }
 
-  /** Connects in the background; announcements are heard once that is done. */
+  /** Connects in the background; announcements are received once that is done. */
   start(): void {
     this.#isStopped = false
     void this.#connect()
@@ -98,7 +98,7 @@ export class Announcements {
     this.#client = null
     this.#isListening = false
     if (client === null) return
-    // A half-open connection never says it back.
+    // A half-open connection never answers the goodbye.
     await settlesWithin(client.end(), { runtime: this.#options.runtime, timeoutMs: GOODBYE_MS })
   }
 
@@ -109,21 +109,21 @@ export class Announcements {
     return () => void listeners.delete(listener)
   }
 
-  /** Called whenever announcements begin to be heard: what was said before was missed. */
+  /** Calls back whenever announcements start to be received: earlier ones were missed. */
   onListening(listener: () => void): () => void {
     this.#connectListeners.add(listener)
     return () => void this.#connectListeners.delete(listener)
   }
 
   /**
-   * Tells of what a transaction does, once it is committed. For what is rare and has to arrive although
-   * this process may end right after it: every commit of the instance waits for such a one.
+   * Announces what a transaction does, once it is committed. Only for rare announcements that have to arrive
+   * although this process may end right after: every commit of the database instance waits for such a one.
    */
   async publishIn(transaction: Transaction, topic: string, payload: string): Promise<void> {
     await transaction.rows(NOTIFY, [this.#channel, this.#chunksOf(topic, payload)])
   }
 
-  /** @returns false when it is dropped, as more of the topic waits than is kept */
+  /** @returns false when it is dropped, because too much of the topic is waiting */
   publish(topic: string, payload: string): boolean {
     const bytes = Buffer.byteLength(payload)
     const queued = this.#queuedBytes.get(topic) ?? 0
@@ -159,7 +159,7 @@ export class Announcements {
         await client.query(NOTIFY, [this.#channel, group])
       }
     } catch {
-      // The connection is lost, and with it what was in flight: its own handler connects again.
+      // The connection is lost, and with it everything in flight: its own handler connects again.
     } finally {
       this.#isSending = false
     }
@@ -181,7 +181,7 @@ export class Announcements {
       this.#sources.delete(source)
       const payload = this.#ask(source, topic)
       if (payload === null) continue
-      this.#sources.set(source, topic) // the others come first
+      this.#sources.set(source, topic) // so that the others come first
       return this.#chunksOf(topic, payload)
     }
     return null
@@ -252,7 +252,7 @@ export class Announcements {
     this.#isListening = false
     this.#probeTimer?.cancel()
     this.#assembler.clear()
-    this.#begun = [] // what was sent of it may not have arrived
+    this.#begun = [] // part of it may not have arrived
     void client.end().catch(() => {})
     if (this.#isStopped) return
     if (this.#lostAt === null) {
@@ -282,7 +282,7 @@ export class Announcements {
     })
   }
 
-  /** Called by the driver, which passes on what it throws to nobody: the process would end. */
+  /** Never throws: the driver, which calls it, does not catch errors, and one would end the process. */
   #onNotification(text: string): void {
     if (text.startsWith(`${this.#options.serverId} `)) return
     let topic: string | null = null

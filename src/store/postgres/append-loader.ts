@@ -30,7 +30,8 @@ const LOCK_RECORDS = `${FIND_RECORDS}
   ORDER BY r.id
   FOR NO KEY UPDATE OF r`
 
-// All of them are locked, in the one order. A large state lies beside its table, where it is read only if it is returned.
+// Locks all of the records, always in the same order. A large state is stored outside of its table, and read only
+// if it is returned.
 const LOCK_RECORDS_WITHIN = `
   SELECT measured.position, measured.id, CASE WHEN measured.bytes_before < $3 THEN measured.state END
   FROM (
@@ -39,7 +40,7 @@ const LOCK_RECORDS_WITHIN = `
   ) AS measured
   ORDER BY measured.position`
 
-// The size of a table tells at once whether a row was ever put into it, also where many were deleted since.
+// The size of a table shows whether it ever had a row, even if many were deleted since.
 const FIND_OPERATIONS = `
   SELECT c.epoch, pg_relation_size($kora$ {dropped} $kora$) > 0, o.id, o.wire_json, o.dropped
   FROM {counters} c LEFT JOIN LATERAL (
@@ -62,7 +63,7 @@ const VECTOR_ENTRIES = 'SELECT node_id, max_sequence FROM {nodes} WHERE node_id 
 
 type FoundRecordRow = [position: number, id: number, state: string]
 
-/** null: it was left out. */
+/** null: the state was left out. */
 type LockedRecordRow = [position: number, id: number, state: string | null]
 
 type FoundOperation = [
@@ -73,9 +74,9 @@ type FoundOperation = [
   droppedSequence: number | null,
 ]
 
-/** What all appends of a process know together. */
+/** Knowledge shared by all appends of a process. */
 export interface DroppedKnowledge {
-  /** False as long as nothing is known to have been dropped, by any server: then an append need not ask. */
+  /** False as long as no server is known to have dropped anything: then an append need not ask. */
   isUsed: boolean
 }
 
@@ -112,8 +113,8 @@ export class AppendLoader {
   }
 
   /**
-   * Locks the records before it looks for the operations: a statement sees what was committed when
-   * it began, so whoever had the lock before has its operations in sight.
+   * Locks the records before it looks up the operations: a statement sees what was committed when it began, so it
+   * sees the operations of the previous holder of the lock.
    */
   async load(request: LoadRequest): Promise<Loaded> {
     // Sent together and answered in this order.
@@ -142,7 +143,7 @@ export class AppendLoader {
     return new Map(await this.#transaction.prepared<[string, number]>(VECTOR_ENTRIES, [texts(entries)]))
   }
 
-  /** The values are locked before they are looked for, so that rivals for them come one by one. */
+  /** Locks the values before it looks them up, so that rivals for them come one after the other. */
   async #find(lookups: readonly RecordLookup[]): Promise<FoundRecord[][]> {
     if (lookups.length === 0) return []
     await this.#valueLocks.take(lookups)
@@ -154,7 +155,7 @@ export class AppendLoader {
     return lookups.map(({ index }, position) =>
       (ids[position] ?? []).flatMap((recordId) => {
         const record = records.get({ collection: index.collection, recordId })
-        return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
+        return record === undefined ? [] : [{ ...record, recordId }] // absent: the row is not ours
       }),
     )
   }
@@ -198,7 +199,7 @@ export class AppendLoader {
     const operations = new Map<string, string>()
     const dropped = new Map<string, number>()
     if (sought.length === 0) return { operations, dropped }
-    // Sent together, but for the first time that something turns out to have been dropped.
+    // Sent together, except the first time that dropped operations turn up.
     const [rows, early] = await Promise.all([
       this.#transaction.prepared<FoundOperation>(FIND_OPERATIONS, [
         byteas(sought.map(({ operation }) => Buffer.from(operation.id, 'hex'))),
@@ -216,7 +217,7 @@ export class AppendLoader {
     return { operations, dropped }
   }
 
-  /** Finds those that were noted under an id made of their content. @see dropped-ids.ts */
+  /** Finds operations that were noted under an id made from their content. @see dropped-ids.ts */
   async #findUnproven(sought: readonly SoughtOperation[]): Promise<[id: Buffer, sequenceNumber: number][]> {
     const unproven = sought.filter(({ isIdVerified }) => isIdVerified !== true)
     if (unproven.length === 0) return []

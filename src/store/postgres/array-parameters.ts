@@ -1,7 +1,6 @@
 /*
- * Arrays as parameters, in the binary format of PostgreSQL, which the driver sends as it gets it. The
- * text format escapes each quote of each JSON text here and takes it out there: it cost half of an
- * append's CPU on both sides.
+ * Arrays as parameters in the binary format of PostgreSQL, which the driver passes on as they are. The text format
+ * escapes each quote of each JSON text here and unescapes it there: it cost half of an append's CPU on both sides.
  *
  *   int32 dimensions (1, or 0 for an empty array) · int32 has nulls · int32 type of the elements
  *   int32 length · int32 lower bound (1) · per element: int32 bytes (-1: null), then the value
@@ -121,7 +120,7 @@ function writeHeader(buffer: Buffer, oid: number, length: number): number {
 
 const TWO_TO_32 = 2 ** 32
 
-/** Without the bigint that `writeBigInt64BE` takes: one object per value. */
+/** Avoids the bigint that `writeBigInt64BE` takes, which is one object per value. */
 function writeInt64(buffer: Buffer, value: number, offset: number): void {
   buffer.writeInt32BE(Math.floor(value / TWO_TO_32), offset)
   buffer.writeUInt32BE(value - Math.floor(value / TWO_TO_32) * TWO_TO_32, offset + 4)

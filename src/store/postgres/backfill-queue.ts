@@ -1,19 +1,19 @@
 import { withFirstFreeLock } from './advisory-lock.ts'
 import type { PostgresDatabase } from './database.ts'
 
-/** Something that is indexed in steps, by one server at a time. */
+/** Indexing work that one server at a time does in steps. */
 export interface Backfill {
   /** Name of the advisory lock that it takes. */
   readonly lockName: string
-  /** True where it goes before those that are not: asked anew each time that one of them is chosen. */
+  /** True where it has priority over those that are not granted; called each time that the next one is chosen. */
   isGranted(): boolean
-  /** Called once, when other servers have the locks of all that waits here. */
+  /** Called once, when other servers have the locks of all backfills waiting here. */
   onWaiting(): void
   /**
-   * Goes on from where it stands.
+   * Continues from where it stopped.
    *
-   * @param isOutranked true when another one is to go first; asked between steps
-   * @returns false when that is why it has ended
+   * @param isOutranked true when another one has priority; called between steps
+   * @returns false when it ended for that reason
    */
   run(isOutranked: () => boolean): Promise<boolean>
 }
@@ -25,16 +25,16 @@ interface Waiting {
 }
 
 /**
- * The backfills of one process, one after the other: clients cause many, and side by side each would take a
- * connection for its lock beside the pool. Those that are granted go first, and those that another server is at
- * are passed over while there are others. Whoever waits for a lock here holds none, so that no two servers wait
- * for each other.
+ * The backfills of one process, one after the other: clients cause many, and in parallel each would need a
+ * connection for its lock, beside the pool. Granted ones go first, and those that another server works on are
+ * skipped while there are others. While waiting for a lock, the queue holds none, so two servers never wait for
+ * each other.
  */
 export class BackfillQueue {
   readonly #db: PostgresDatabase
   readonly #waiting = new Set<Waiting>()
   #isWorking = false
-  /** True when a granted one has come since that which runs was chosen. */
+  /** True when a granted one has come since the running one was chosen. */
   #hasGrantedCome = false
 
   constructor(db: PostgresDatabase) {
@@ -59,7 +59,7 @@ export class BackfillQueue {
       try {
         await this.#runFirstFree()
       } catch (error) {
-        // The next one would fail alike, and late: each waits as long for a connection that does not come.
+        // The next one would fail in the same way, and late: each waits equally long for a connection.
         for (const { reject } of this.#waiting) reject(error)
         this.#waiting.clear()
       }
@@ -67,7 +67,7 @@ export class BackfillQueue {
     this.#isWorking = false
   }
 
-  /** @throws whatever keeps the lock from being taken; what the backfill itself meets is told to who waits for it */
+  /** @throws whatever prevents taking the lock; an error of the backfill itself goes to the caller of `add` */
   async #runFirstFree(): Promise<void> {
     const candidates = (): Map<string, Waiting> => {
       this.#hasGrantedCome = false
