@@ -3,8 +3,8 @@ import pg from 'pg'
 import type { PostgresServerStoreOptions } from './options.ts'
 
 /**
- * What `pg` is given for each connection. Its own types are in `@types/pg`, which whoever installs this package does not
- * have: the declarations of the store do without.
+ * The settings that `pg` gets for each connection. Its own types are in `@types/pg`, which users of this package do
+ * not have, so the declarations of the store do without them.
  */
 export interface ClientConfig {
   readonly connectionString: string
@@ -20,13 +20,13 @@ export interface ClientConfig {
   stream(): Socket
 }
 
-// After the database's own limit, so that it fires only when nothing comes back any more: a
-// connection that is half open would otherwise be waited for until TCP gives up.
+// Longer than the database's own limit, so that it applies only when nothing comes back any more: a half-open
+// connection would otherwise be waited for until TCP gives up.
 const ANSWER_MARGIN_MS = 5000
 
 const INT8 = 20
 
-/** Its limits are those of the options. The socket is the caller's to make. */
+/** The limits are those of the options. The caller adds the socket. */
 export function clientConfigOf(
   options: PostgresServerStoreOptions,
   lockTimeoutMs: number,
@@ -41,21 +41,21 @@ export function clientConfigOf(
     lock_timeout: lockTimeoutMs,
     query_timeout: statementTimeout + ANSWER_MARGIN_MS,
     keepAlive: true,
-    pipeline: true, // statements that do not wait for each other share a round trip
+    pipeline: true, // independent statements share a round trip
     types: { getTypeParser: parserOf },
   }
 }
 
 /**
- * `pg` takes these modes for `verify-full` and warns, with nine lines amid a log of JSON, that a later release of it
- * will not. By that name they go on to mean it, and nothing is printed.
+ * Replaces modes that `pg` treats as `verify-full`: it warns, in nine lines amid a log of JSON, that a later
+ * release will not. Under the name `verify-full` they keep that meaning, and nothing is printed.
  */
 function withFullVerification(connectionString: string): string {
   if (/[?&]uselibpqcompat=true(?=[&#]|$)/.test(connectionString)) return connectionString
   return connectionString.replace(/([?&]sslmode=)(?:prefer|require|verify-ca)(?=[&#]|$)/g, '$1verify-full')
 }
 
-/** Counters and instants fit into a number; everything else is read as `pg` does. */
+/** Reads counters and instants as numbers, everything else as `pg` does. */
 function parserOf(oid: number, format?: unknown): (value: never) => unknown {
   if (oid === INT8) return Number
   return pg.types.getTypeParser(oid, format as 'text') as (value: never) => unknown

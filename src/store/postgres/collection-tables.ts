@@ -21,12 +21,12 @@ export interface TableRow {
   readonly state: RecordState
 }
 
-/** The tables that people query: one per collection, a row per record. */
+/** The tables that users query: one per collection, with a row per record. */
 export class CollectionTables {
   readonly #db: PostgresDatabase
   readonly #tables = new Map<string, CollectionTable>()
 
-  /** @param schema its tables and columns exist */
+  /** @param schema whose tables and columns exist */
   constructor(db: PostgresDatabase, schema: SchemaDefinition) {
     this.#db = db
     for (const [name, collection] of Object.entries(schema.collections)) {
@@ -35,8 +35,8 @@ export class CollectionTables {
   }
 
   /**
-   * Makes the rows of the records show their states, in the order of ids: two transactions never wait
-   * for each other in a circle. Collections that the schema does not have, have no table.
+   * Writes the states of records to their rows, in the order of ids, so that transactions never wait for each other
+   * in a circle. A collection that the schema lacks has no table.
    */
   write(transaction: Transaction, collection: string, rows: readonly TableRow[]): void {
     const table = this.#tables.get(collection)
@@ -77,13 +77,13 @@ export class CollectionTables {
     return record ?? null
   }
 
-  /** As `find`, deleted ones too. */
+  /** The same as `find`, but also for deleted records. */
   async findAny(name: string, recordId: string): Promise<MaterializedRecord | null> {
     const [record] = await this.query(name, { where: { id: recordId }, includeDeleted: true })
     return record ?? null
   }
 
-  /** Ids of rows above `after`, in the order of ids. None of a table that is not one of the schema. */
+  /** Ids of rows above `after`, in order; none for a table that the schema lacks. */
   async idsAfter(queries: Queries, name: string, after: string, limit: number): Promise<string[]> {
     if (!this.#tables.has(name)) return []
     const sql = `SELECT id FROM ${this.#db.table(name)} WHERE id > $1 ORDER BY id LIMIT $2`
@@ -91,15 +91,15 @@ export class CollectionTables {
   }
 
   /**
-   * Anybody may write to a collection that the schema does not have, also to one that is named as a table of the
-   * application, or of the store: its rows are not ours to remove.
+   * Removes rows, but only from tables of the schema: clients may write to any other collection, even one named
+   * like a table of the application or of the store, whose rows are not ours.
    */
   async remove(queries: Queries, name: string, recordIds: readonly string[]): Promise<void> {
     if (!this.#tables.has(name)) return
     await queries.rows(`DELETE FROM ${this.#db.table(name)} WHERE id = ANY ($1::text[])`, [recordIds])
   }
 
-  /** Per lookup the ids of live records that show its values. One statement per kind of lookup. */
+  /** For each lookup, the ids of live records with its values. One statement per kind of lookup. */
   async findLive(transaction: Transaction, lookups: readonly RecordLookup[]): Promise<string[][]> {
     const found: string[][] = lookups.map(() => [])
     for (const positions of groupByShape(lookups).values()) {
@@ -116,9 +116,9 @@ export class CollectionTables {
   }
 
   /**
-   * No collection has a name that begins with `_`, so none hides what is sought.
+   * No collection's name begins with `_`, so none can hide the sought values.
    *
-   * @param group of the shape of the first
+   * @param group of lookups of the same shape as the first
    */
   #buildLookup({ index, values, limit }: RecordLookup, group: readonly RecordLookup[]) {
     const { name, columnsByField } = this.#table(index.collection)
@@ -129,7 +129,7 @@ export class CollectionTables {
     const conditions = index.fields.flatMap((field, position) => {
       const column = columnsByField.get(field)
       const name = quoteIdentifier(field)
-      // The index holds hashes of large columns; the values are compared beside them.
+      // The index contains hashes of large columns; the values are compared as well.
       const indexed = isCompound ? indexExpression(column?.descriptor.kind ?? '', name) : null
       const isHashed = indexed !== null && indexed !== name
       if (column === undefined || values[position] === null) {
@@ -141,14 +141,15 @@ export class CollectionTables {
         arrays.push(array)
         names.push(`v${count}`)
       }
-      // A value that is known beforehand tells the planner how few rows have it, where others are in all of them.
+      // A constant tells the planner how many rows have the value, which matters where few have it and all have
+      // another.
       const value = index.isOfFilter ? `(${array})[1]` : `_kora_sought.v${count}`
       const matches = `${name} = ${value}`
       return isHashed
         ? [matches, `${indexed} = ${indexExpression(column.descriptor.kind, value)}`]
         : [matches]
     })
-    // A list of the positions, so that there is one even when all values are null.
+    // A list of positions, so that there is an array even when all values are null.
     const count = parameters.push(group.map((_, position) => position + 1))
     arrays.push(`$${count}::integer[]`)
     names.push(`v${count}`)
@@ -168,7 +169,7 @@ export class CollectionTables {
 
   #table(name: string): CollectionTable {
     const table = this.#tables.get(name)
-    if (table === undefined) throw new Error(`No table for collection ${name}`) // checked by resolveCollection
+    if (table === undefined) throw new Error(`No table for collection ${name}`) // resolveCollection checks it
     return table
   }
 }
@@ -190,14 +191,14 @@ function describeTable(
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    // Under another name, because a table may itself be called "excluded".
+    // An alias, because a table may itself be called "excluded".
     upsert: `INSERT INTO ${db.table(name)} AS _kora_row (${names.join(', ')})
       SELECT * FROM unnest(${arrays.join(', ')})
       ON CONFLICT (id) DO UPDATE SET ${updates.join(', ')}`,
   }
 }
 
-/** Positions of lookups that one statement can answer: of one index, with null, or values of a filter, in the same places. */
+/** Groups lookups that one statement can answer: of one index, with null, or values of a filter, in the same places. */
 function groupByShape(lookups: readonly RecordLookup[]): Map<string, number[]> {
   const groups = new Map<string, number[]>()
   for (const [position, { index, values, limit }] of lookups.entries()) {
@@ -210,12 +211,12 @@ function groupByShape(lookups: readonly RecordLookup[]): Map<string, number[]> {
   return groups
 }
 
-/** Without its collation, which belongs to the column and not to the type. */
+/** The type without its collation, which belongs to the column. */
 function plainType(sqlType: string): string {
   return sqlType.replace(/ collate .*$/i, '')
 }
 
-/** @param values as `Column.encode` makes them for the type */
+/** @param values as `Column.encode` returns them for the type */
 function arrayParameter(type: string, values: readonly ColumnValue[]): unknown {
   switch (type) {
     case 'text':

@@ -5,9 +5,9 @@ import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
 /**
- * Tells of commits. Other servers announce theirs; whatever becomes of an announcement, the database is
- * asked at an interval, so that a lost one delays and never loses. One that is not true, as when its commit was
- * lost with the primary, or no server has sent it, is told like any other and keeps none from being told after it.
+ * Notifies of commits. Other servers announce theirs; whatever happens to an announcement, the database is asked at
+ * intervals, so that a lost one only delays. A false announcement, because its commit was lost with the primary, or
+ * no server has sent it, is passed on like any other, and does not hide later ones.
  */
 export class CommitWatch {
   readonly #core: PostgresCore
@@ -15,9 +15,9 @@ export class CommitWatch {
   readonly #pollIntervalMs: number
   readonly #listeners = new Set<CommitListener>()
   readonly #endListening: () => void
-  /** Where the log ends by the database, and by the commits of this server. Listeners know of it. */
+  /** End of the log according to the database and this server's commits. The listeners know of it. */
   #known = 0
-  /** Highest commit of this server that is to be announced, which says all; 0: none. */
+  /** Highest commit of this server that is yet to be announced, which covers earlier ones; 0: none. */
   #unannounced = 0
   #timer: Timer | null = null
   #isPolling = false
@@ -40,7 +40,7 @@ export class CommitWatch {
     }
   }
 
-  /** Tells of a commit of this server, the others too. */
+  /** Notifies of a commit of this server, other servers too. */
   announce(deliverySequence: number, isAlone = false): void {
     if (deliverySequence > this.#known) this.#know(deliverySequence)
     if (isAlone) return
@@ -78,11 +78,12 @@ export class CommitWatch {
     const before = this.#known
     try {
       const end = await this.#core.log.readEnd()
-      // A lower end counts too, as of another replica that is read; not so where this server has committed meanwhile.
+      // A lower end counts too, as when another replica is read now; but not if this server has committed
+      // meanwhile.
       if (end > this.#known) this.#know(end)
       else if (this.#known === before) this.#known = end
     } catch {
-      // The database does not answer: asked again at the next interval, and everybody else notices too.
+      // The database does not answer: the next interval tries again, and any other use of it reports that.
     } finally {
       this.#isPolling = false
     }
@@ -93,7 +94,7 @@ export class CommitWatch {
     this.#tell(end)
   }
 
-  /** Told again by the next poll, which knows whether it is true. */
+  /** Passed on now, and checked by the next poll. */
   #onAnnounced(deliverySequence: number): void {
     if (deliverySequence > this.#known) this.#tell(deliverySequence)
   }

@@ -11,34 +11,37 @@ import type { PostgresServerStoreOptions } from './options.ts'
 import { isLostConnection, isRefusedWrite, isTransient, toStoreError } from './postgres-errors.ts'
 import { Reachability } from './reachability.ts'
 
-/** What a statement is given; arrays become arrays of the database. */
+/** A parameter of a statement; arrays become arrays of the database. */
 export type Parameter = unknown
 
-/** Runs statements: by themselves on the pool, or one after the other in a transaction. */
+/** Runs statements: each on its own on the pool, or one after the other in a transaction. */
 export interface Queries {
   /**
    * @param text SQL in which `{name}` stands for the internal table `_kora_name`
    * @returns the rows as arrays
    */
   rows<Row extends readonly unknown[]>(text: string, parameters?: readonly Parameter[]): Promise<Row[]>
-  /** Rows as objects, for tables whose columns the schema names. The text is taken as it is. */
+  /** Returns rows as objects, for tables whose columns the schema names. The SQL is used as it is. */
   records(text: string, parameters: readonly Parameter[]): Promise<Record<string, unknown>[]>
 }
 
 /** One transaction. */
 export interface Transaction extends Queries {
-  /** As `rows`, for the statements of every commit: parsed and planned once per connection. */
+  /** The same as `rows`, for the statements of every commit: parsed and planned once per connection. */
   prepared<Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]): Promise<Row[]>
-  /** As `prepared`, for a statement whose rows nobody needs: it is sent, and answered by the commit at the latest. */
+  /**
+   * The same as `prepared`, for a statement without a needed result: it is only sent, and has completed by the
+   * commit at the latest.
+   */
   execute(text: string, parameters: readonly Parameter[]): void
-  /** As `prepared`, for the last statement: the commit is sent behind it, whatever its answer is. */
+  /** The same as `prepared`, for the last statement: the commit is sent right after it, whatever its result. */
   commitWith<Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]): Promise<Row[]>
 }
 
 export interface TransactionOptions {
-  /** True when the action waits for a read before it writes: that is sent without waiting for BEGIN. */
+  /** True when the action awaits a read before it writes: the read is then sent without waiting for BEGIN. */
   readonly beginsWithReads?: boolean
-  /** True when its statements, and what happens between them, may take as long as they do. */
+  /** True when its statements, and the time between them, have no limit. */
   readonly isLong?: boolean
   /** Runs between two attempts. */
   readonly beforeRetry?: (error: unknown) => Promise<unknown>
@@ -50,25 +53,25 @@ interface AttemptOptions extends TransactionOptions {
 }
 
 interface OpenTransaction {
-  /** Statements that nobody has waited for; the commit does. */
+  /** Statements that were not awaited; the commit awaits them. */
   readonly sent: Promise<unknown>[]
-  /** Sends the commit behind what was sent. */
+  /** Sends the commit after the statements sent so far. */
   readonly commit: () => void
   readonly isLong: boolean
 }
 
-/** Thrown to run a transaction again from its start. */
+/** Thrown to restart a transaction. */
 export class RetryTransaction extends Error {}
 
-// Plans that were made while a table was empty are kept by prepared statements, and read all of it
-// when it has grown. Every statement of a transaction has an index to go by.
+// Prepared statements keep plans that were made while a table was empty, and would read all of it once it has
+// grown. Every statement of a transaction has an index to use.
 const PLANNING =
   'SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ' +
-  // Arrays of any length are read alike; a plan for each length took a tenth of the database's time.
+  // Plans are the same for arrays of any length; one plan per length took a tenth of the database's time.
   'SET LOCAL plan_cache_mode = force_generic_plan'
 
-// A server that is cut off in a transaction holds what others wait for until the database gives up on
-// it: sooner than they do (lockTimeoutMs).
+// A server that is cut off during a transaction keeps what others wait for until the database gives up on it: which
+// has to be sooner than they do (lockTimeoutMs).
 const IDLE_IN_TRANSACTION_MS = 8000
 
 const GOODBYE_MS = 1000
@@ -76,13 +79,13 @@ const GOODBYE_MS = 1000
 const MAX_ATTEMPTS = 8
 const RETRY_PAUSE_MS = 5
 
-/** What is used of the pool of `pg`. @see ClientConfig for why it has no type of its own */
+/** The part of `pg`'s pool that is used. @see ClientConfig for why it has no type of its own */
 export interface ConnectionPool {
   query<Row extends object>(text: string): Promise<{ readonly rows: Row[] }>
   on(event: 'acquire', listener: (client: { end(): Promise<void> }) => void): unknown
 }
 
-/** The connections to one database, and what every statement has in common. */
+/** The connections to one database, and everything that statements have in common. */
 export class PostgresDatabase implements Queries {
   /** Host, port and database, for messages. */
   readonly name: string
@@ -91,20 +94,20 @@ export class PostgresDatabase implements Queries {
   readonly isReadOnly: boolean
   readonly clientConfig: ClientConfig
   readonly #pool: pg.Pool
-  /** ms that a statement waits for a lock; 0: as long as it takes */
+  /** ms that a statement waits for a lock; 0: without limit */
   readonly lockTimeoutMs: number
-  /** What a commit waits for at least. @see useDurability */
+  /** The least durability of a commit. @see useDurability */
   #synchronousCommit = 'on'
   readonly #reachability: Reachability
   readonly #hasPreparedStatements: boolean
   readonly #texts = new Map<string, string>()
   readonly #names = new Map<string, string>()
-  /** Counts how often a host turned out to take no writes: connections that were made before lead to it. */
+  /** Counts how often a host turned out to refuse writes: connections made before that lead to it. */
   #demotions = 0
   readonly #demotionsBefore = new WeakMap<pg.PoolClient, number>()
-  /** What PostgreSQL has said as it ended a connection: its user meets only that it is gone. */
+  /** PostgreSQL's message as it ended a connection, whose user would otherwise only see that it is gone. */
   readonly #lastWords = new WeakMap<pg.PoolClient, pg.DatabaseError>()
-  /** Connections that the pool is not to hand out again. */
+  /** Connections that the pool must not hand out again. */
   readonly #unusable = new WeakSet<pg.PoolClient>()
   #lostConnections = 0
   #isClosed = false
@@ -127,24 +130,23 @@ export class PostgresDatabase implements Queries {
       idleTimeoutMillis: options.idleTimeoutMs ?? 30_000,
       allowExitOnIdle: true,
     })
-    // A connection that breaks while nobody uses it is replaced by the pool; without a listener the
-    // process would end.
+    // The pool replaces a connection that breaks while it is unused; without a listener the process would end.
     this.#pool.on('error', () => {})
     this.#pool.on('connect', (client) => {
       this.#demotionsBefore.set(client, this.#demotions)
       client.on('error', (error) => {
-        this.#lostConnections++ // the statement that runs fails with the same error
+        this.#lostConnections++ // the running statement fails with the same error
         if (error instanceof pg.DatabaseError) this.#lastWords.set(client, error)
       })
     })
     this.#pool.on('release', (error: unknown) => {
-      if (error) this.#lostConnections++ // with an error, the pool gives it up
+      if (error) this.#lostConnections++ // with an error, the pool discards it
     })
   }
 
   /**
-   * Counts the connections that were lost or given up: those that are made since may lead to another host, which
-   * has less than was read before.
+   * Counts connections that were lost or discarded: later ones may lead to another host, which may have less than
+   * what was read before.
    */
   get lostConnections(): number {
     return this.#lostConnections
@@ -154,18 +156,18 @@ export class PostgresDatabase implements Queries {
     return this.#pool
   }
 
-  /** Keeps a stricter setting of the administrator (`remote_apply`), and never takes a weaker one. */
+  /** Keeps a stricter setting of the administrator (`remote_apply`), and never accepts a weaker one. */
   useDurability(synchronousCommit: string): void {
     this.#synchronousCommit =
       synchronousCommit === 'off' || synchronousCommit === 'local' ? 'on' : synchronousCommit
   }
 
-  /** A name of the database, quoted and with its schema. */
+  /** A quoted name in the database, with its schema. */
   table(name: string): string {
     return `${quoteIdentifier(this.schema)}.${quoteIdentifier(name)}`
   }
 
-  /** SQL with the names of the internal tables in place. */
+  /** Replaces the names of internal tables in SQL. */
   sql(text: string): string {
     let known = this.#texts.get(text)
     if (known === undefined) {
@@ -192,8 +194,8 @@ export class PostgresDatabase implements Queries {
   }
 
   /**
-   * Runs `action` in a transaction that is durable when the promise resolves. It is run again when
-   * it lost against another one, so it must change nothing but the database.
+   * Runs `action` in a transaction that is durable when the promise resolves. It is repeated when it loses against
+   * another transaction, so it must change nothing but the database.
    *
    * @throws StoreError when the database could not commit, or did not say whether it has
    */
@@ -222,7 +224,7 @@ export class PostgresDatabase implements Queries {
     )
   }
 
-  /** @throws StoreError `STORE_CLOSED`; `STORE_UNAVAILABLE` while nothing comes back from the database */
+  /** @throws StoreError `STORE_CLOSED`; `STORE_UNAVAILABLE` while the database does not answer */
   assertUsable(): void {
     if (this.#isClosed) throw storeClosed()
     if (!this.#reachability.isReachable) {
@@ -235,8 +237,8 @@ export class PostgresDatabase implements Queries {
   }
 
   /**
-   * Calls that are under way are finished, and connections say goodbye. What takes longer than `GOODBYE_MS` is not waited
-   * for: who has a connection loses it, and who waits for one is told that the store is closed.
+   * Finishes calls that are under way, and closes the connections. After `GOODBYE_MS`, connections that are still
+   * in use are cut, and calls that still wait for one fail because the store is closed.
    */
   async close(): Promise<void> {
     this.#isClosed = true
@@ -250,11 +252,11 @@ export class PostgresDatabase implements Queries {
     timer?.cancel()
     this.#reachability.close()
     await ended
-    await new Promise<void>((resolve) => this.runtime.defer(resolve)) // who has lost a connection is told that
-    this.#reachability.giveUp(storeClosed()) // those that are left: the pool has forgotten them
+    await new Promise<void>((resolve) => this.runtime.defer(resolve)) // users of lost connections hear first
+    this.#reachability.giveUp(storeClosed()) // for the rest, which the pool has forgotten
   }
 
-  /** A pool that has been ended hands out no more connections, also not to who waits for one. */
+  /** Waits for those who want a connection, because a pool that has ended hands out no more. */
   async #untilAllConnected(timeIsUp: Promise<'late'>): Promise<void> {
     while (this.#pool.waitingCount > 0) {
       const handedOut = new Promise<void>((resolve) => void this.#pool.once('acquire', () => resolve()))
@@ -301,7 +303,7 @@ export class PostgresDatabase implements Queries {
     { begin = this.#beginText(), beginsWithReads = false, isLong = false }: AttemptOptions,
   ): Promise<Result> {
     const begun = this.#answer(client.query(isLong ? `${begin}; ${NO_LIMITS}` : begin))
-    begun.catch(() => {}) // met below, also where the action fails first
+    begun.catch(() => {}) // handled below, even where the action fails first
     if (!beginsWithReads) await begun
     const sent: Promise<unknown>[] = [begun]
     try {
@@ -320,12 +322,12 @@ export class PostgresDatabase implements Queries {
     let committed: Promise<pg.QueryResult> | null = null
     const commit = (): void => {
       committed = this.#answer(client.query('COMMIT'))
-      committed.catch(() => {}) // met below, unless the action fails first
+      committed.catch(() => {}) // handled below, unless the action fails first
     }
     const result = await action(this.#transactionOn(client, { sent, commit, isLong }))
     committed ??= this.#answer(client.query('COMMIT'))
     await Promise.all([...sent, committed])
-    // A transaction that has failed is rolled back by its commit, which says so and no more.
+    // The commit of a failed transaction rolls it back without reporting an error.
     if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
     return result
   }
@@ -334,11 +336,11 @@ export class PostgresDatabase implements Queries {
     try {
       await this.#answer(client.query('ROLLBACK'))
     } catch {
-      this.#unusable.add(client) // whoever had it next might be within the transaction
+      this.#unusable.add(client) // the next user of it might end up inside the transaction
     }
   }
 
-  /** A connection is used again only where the database itself said what is wrong, and is not one that takes no writes. */
+  /** Allows a connection to be used again only if the database itself reported the error, and accepts writes. */
   #noteFailure(client: pg.PoolClient, error: unknown): void {
     const isUnderstood = error instanceof pg.DatabaseError || error instanceof RetryTransaction
     const isDemoted = isRefusedWrite(error)
@@ -363,7 +365,7 @@ export class PostgresDatabase implements Queries {
     ): Promise<Row[]> => {
       const config = { text, values: [...parameters], rowMode: 'array' as const, ...timeout }
       const { rows } = await this.#answer(client.query(name ? { ...config, name } : config))
-      await sent[0] // without a transaction, nothing goes on
+      await sent[0] // without the transaction, nothing may follow
       return rows as unknown as Row[]
     }
     const prepared = <Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]) =>
@@ -377,7 +379,7 @@ export class PostgresDatabase implements Queries {
       prepared,
       execute: (text, parameters) => {
         const answer = prepared(text, parameters)
-        answer.catch(() => {}) // the commit meets it
+        answer.catch(() => {}) // the commit handles it
         sent.push(answer)
       },
       commitWith: <Row extends readonly unknown[]>(text: string, parameters: readonly Parameter[]) => {
@@ -407,7 +409,7 @@ export class PostgresDatabase implements Queries {
     }
   }
 
-  /** Waits for what the database answers, and finds out when nothing comes back any more. */
+  /** Awaits an answer of the database, and notices when nothing comes back any more. */
   #answer<Result>(answer: Promise<Result>): Promise<Result> {
     return this.#reachability.answer(answer)
   }
@@ -417,7 +419,7 @@ function storeClosed(): StoreError {
   return new StoreError('STORE_CLOSED', 'The store is closed. Open a new one.')
 }
 
-/** The error that made the others: after it, every statement fails for that alone. */
+/** The error that caused the others: after it, every statement fails only because of it. */
 async function firstFailure(sent: readonly Promise<unknown>[], fallback: unknown): Promise<unknown> {
   for (const outcome of await Promise.allSettled(sent)) {
     if (outcome.status === 'rejected') return outcome.reason

@@ -16,10 +16,10 @@ import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
 /**
- * Records what another store has of its schemas, too, and makes room for it in the tables. Who calls it tells the other
- * servers by the epoch.
+ * Also records the schemas of another store, and makes room for them in the tables. The caller notifies other
+ * servers by a new epoch.
  *
- * @returns what was done; `isFirst`: there were no tables, and records that are there already are not in them
+ * @returns what was done; `isFirst`: there were no tables before, and existing records are not in them yet
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export async function joinSchema(
@@ -30,7 +30,7 @@ export async function joinSchema(
   const stored = await metaTable.get(transaction, 'schema')
   const own = stored === null ? null : parseStoredSchema(stored)
   const join = joinSchemas(own, other)
-  // A table that was made here before may be there again.
+  // A table that was once created here may exist again.
   const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
   const present = await namesInUse(transaction, db.schema, foreign)
   assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, present))
@@ -44,7 +44,7 @@ export async function joinSchema(
   return { ...join, isFirst: stored === null }
 }
 
-/** Takes what is recorded by now into the schema of this process. */
+/** Adopts what is recorded by now into the schema of this process. */
 export async function rememberIn(core: PostgresCore): Promise<void> {
   const stored = await metaTable.get(core.db, 'schema')
   if (stored === null) return

@@ -6,44 +6,48 @@ import type { EndRow } from './log-end.ts'
 import { metaTable } from './meta-table.ts'
 import { NEXT_EPOCH } from './settings.ts'
 
-/** Ends of commits that are remembered: some ten seconds of them under load, more than most replicas are behind. */
+/**
+ * Number of commit ends that are remembered: some ten seconds of them under load, more than most replicas lag
+ * behind.
+ */
 const MAX_ENDS = 4000
 
-/** An operation may have yielded its id to another one since. @see plan-writer.ts */
+/** An operation may have lost its id to another one since. @see plan-writer.ts */
 const FIND_OTHER = `SELECT FROM unnest($1::bigint[], $2::bytea[]) AS known (seq, id)
   JOIN {operations} o ON o.seq = known.seq
   WHERE o.id NOT IN (known.id, sha256(known.id || int8send(known.seq))) LIMIT 1`
 
-/** What else is to be done about a log that is another one than was known. */
+/** Further work after the known log was replaced. */
 export interface LogFollower {
   /**
-   * Called with the epoch of the log that was found, before anything is read of it: where it fails, nothing is, and
-   * the next one tries again.
+   * Called with the epoch of the log that was found, before anything of it is read. If this fails, nothing is read,
+   * and the next attempt tries again.
    */
   useSettingsOf(epoch: number): Promise<unknown>
-  /** Called in the transaction that numbers what follows above the gap. */
+  /** Called in the transaction that moves the numbering above the gap. */
   leaveServerNode(transaction: Transaction): Promise<void>
 }
 
-/** The last entry that is known; the id is null where nothing is stored under the number. */
+/** The last known entry; the id is null where nothing is stored under the number. */
 interface LastEntry {
   readonly deliverySequence: number
   readonly operationId: Buffer | null
 }
 
 /**
- * How far this process knows the log to reach. A replica that has taken over may lack the newest commits: its
- * log ends before that, or holds what another server has written there since. Then it goes on above a gap, as
- * after a restore, because clients and servers hold positions in what is gone, and would take what is stored
- * under these numbers next for what they have. Where others may have written there already, this has happened:
- * it is noted that positions below the gap are in doubt, so that who holds one reads everything again.
+ * How far this process knows the log to reach. A replica that has taken over may lack the newest commits: its log
+ * ends earlier, or has entries of other servers in their place. Then the numbering continues above a gap, as after
+ * a restore, because clients and servers hold positions in the lost part, and would mistake the next entries with
+ * these numbers for those that they have. Where others may already have written there, the mistake is possible:
+ * then it is noted that positions below the gap are doubtful, so that clients with such a position read everything
+ * again.
  */
 export class KnownEnd {
   readonly #db: PostgresDatabase
   readonly #follower: LogFollower
   readonly #listeners = new Set<() => void>()
   #last: LastEntry = { deliverySequence: 0, operationId: null }
-  /** The ids that commits have ended with, by delivery sequence, oldest first. */
+  /** The ids of the last entries of commits, by delivery sequence, oldest first. */
   readonly #ends = new Map<number, Buffer>()
   #doubtfulThrough = 0
   #lostConnections = 0
@@ -64,25 +68,25 @@ export class KnownEnd {
   }
 
   /**
-   * Connections that the database had lost when the log was last seen to hold what is known: those made since
-   * may lead to another log.
+   * The database's count of lost connections when the log was last seen to contain what is known: connections made
+   * since then may lead to another log.
    */
   get lostConnections(): number {
     return this.#lostConnections
   }
 
-  /** Counts the logs that have taken the place of the one that was known. */
+  /** Counts how often the known log was replaced. */
   get replacements(): number {
     return this.#replacements
   }
 
-  /** Calls back before anything is written to a log that has taken the place of another. @returns a function that ends it */
+  /** Calls back before anything is written to a replacing log. @returns a function that ends the subscription */
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
   }
 
-  /** Tells of a log that is another one than was known. */
+  /** Reports that the known log was replaced. */
   announceReplacement(): void {
     this.#replacements++
     for (const listener of this.#listeners) listener()
@@ -94,20 +98,21 @@ export class KnownEnd {
     if (deliverySequence <= this.#last.deliverySequence) return
     this.#last = last
     if (operationId === null) return
-    // A copy: what comes from a pool would keep all of it.
+    // A copy, because a buffer from a pool would keep all of the pool's memory.
     this.#ends.set(deliverySequence, Buffer.alloc(operationId.length, operationId))
     if (this.#ends.size <= MAX_ENDS) return
     const [oldest] = this.#ends.keys()
     if (oldest !== undefined) this.#ends.delete(oldest)
   }
 
-  /** @param read reads where the log ends */
+  /** @param read returns the end of the log */
   async follow<Row extends readonly [...EndRow, ...unknown[]]>(read: () => Promise<Row>): Promise<Row> {
     const before = this.#last
     let row = await read()
     const { lostConnections } = this.#db
     const isInDoubt = lostConnections !== this.#lostConnections
-    // What was noted while this was read may be what is lost; otherwise it is newer, and no reason for doubt.
+    // An end noted during the read may be part of what is lost. Without doubt about the connections it is simply
+    // newer.
     const last = isInDoubt ? this.#last : before
     const known = last.deliverySequence
     if (!this.#db.isReadOnly && (row[0] < known || (isInDoubt && (await this.#isLost(last, row[0]))))) {
@@ -127,11 +132,11 @@ export class KnownEnd {
   }
 
   /**
-   * Takes in where the log ends, and tells of one that has taken the place of what was known: before anything that
-   * was read with it is used, as what is made by that may be stored.
+   * Notes the end of the log, and reports a replaced log before anything read together with it is used, because the
+   * result of that may be stored.
    */
   take([deliverySequence, operationId, doubtfulThrough]: readonly [...EndRow, ...unknown[]]): void {
-    this.#doubtfulThrough = Math.max(this.#doubtfulThrough, doubtfulThrough) // known before anybody hears of the log
+    this.#doubtfulThrough = Math.max(this.#doubtfulThrough, doubtfulThrough) // noted before listeners hear of the log
     if (isReplacedLog(this.sequence, deliverySequence)) {
       this.#ends.clear()
       this.announceReplacement()
@@ -142,21 +147,21 @@ export class KnownEnd {
   /** @param end of the log */
   async #isLost(last: LastEntry, end: number, queries: Queries = this.#db): Promise<boolean> {
     if (end < last.deliverySequence) return true
-    if (isReplacedLog(last.deliverySequence, end)) return false // somebody has seen to it
+    if (isReplacedLog(last.deliverySequence, end)) return false // it was already moved above a gap
     return this.#holdsOthers(queries)
   }
 
-  /** Whether anybody has written in the place of what was known. The end alone may be what it was: devices send again. */
+  /** True when known entries were replaced by others. The end alone may look the same, because devices send again. */
   async #holdsOthers(queries: Queries): Promise<boolean> {
     const known = [bigints([...this.#ends.keys()]), byteas([...this.#ends.values()])]
     return (await queries.rows(FIND_OTHER, known)).length > 0
   }
 
-  /** The epoch is another one then: whoever has planned by the log as it was plans again. */
+  /** Continues above a gap, under a new epoch, so that batches planned on the lost log are planned again. */
   async #continueAbove(last: LastEntry): Promise<void> {
     const base = baseAfterLoss(last.deliverySequence, this.#db.runtime.now())
     await this.#db.transaction(async (transaction) => {
-      // Locked first: what somebody has written in the meantime is looked at too.
+      // Locked first, so that anything written in the meantime is seen too.
       const [row] = await transaction.rows<[number]>(
         'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
       )
@@ -167,7 +172,7 @@ export class KnownEnd {
       )
       await this.#follower.leaveServerNode(transaction)
       const isKnown = this.#ends.has(row[0]) && !(await this.#holdsOthers(transaction))
-      if (isKnown) return // nobody has written since
+      if (isKnown) return // nothing was written since
       await metaTable.set(transaction, 'doubtful_through', base - 1)
     })
   }

@@ -1,22 +1,22 @@
 /**
- * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
- * ones. Servers of two releases share the tables during a rolling update, so a new layout only adds.
+ * The layout of the internal tables. A release reads layouts up to its own and refuses newer ones. Servers of two
+ * releases share the tables during a rolling update, so a new layout may only add.
  */
 export const LAYOUT_VERSION = 1
 
 /**
- * The shape is the one of the SQLite store, for the same reason: the log is keyed by delivery
- * sequence, and everything else goes by small numbers. What differs follows from many writers: the
- * numbers that a commit takes stand in one row, which is locked late in its transaction. Whoever has
- * it is the only one that is about to commit, so delivery order is commit order.
+ * The layout is like that of the SQLite store, for the same reason: the log is keyed by delivery sequence, and
+ * everything else by small numbers. It differs where there are many writers: the numbers that a commit takes are in
+ * one row, which is locked late in its transaction. Only the holder of that lock is about to commit, so delivery
+ * order is commit order.
  *
- * Texts that must come back as they were are text, never jsonb; names compare by their bytes.
+ * Texts that must be returned unchanged are of type text, never jsonb; names compare by their bytes.
  */
 export const LAYOUT_STATEMENTS = [
   'CREATE TABLE {meta} (key text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
 
   // A page for the row and its next versions, so that an update never touches an index.
-  // epoch: another number whenever what servers keep in memory of the tables has changed, see settings.ts
+  // epoch: another number whenever the tables have changed in a way that affects servers' memory, see settings.ts
   `CREATE TABLE {counters} (
     id integer PRIMARY KEY CHECK (id = 1),
     delivery_sequence bigint NOT NULL DEFAULT 0,
@@ -36,7 +36,7 @@ export const LAYOUT_STATEMENTS = [
     view_key text,
     legacy_position bigint NOT NULL DEFAULT 0
   ) WITH (fillfactor = 80)`,
-  // As servers of the first release ask for it; later ones use those of the additions.
+  // For servers of the first release; later ones use the index among the additions.
   'CREATE INDEX ON {nodes} USING hash (user_id)',
 
   `CREATE TABLE {collections} (
@@ -66,13 +66,13 @@ export const LAYOUT_STATEMENTS = [
     scope text,
     wire_json text NOT NULL
   )`,
-  // The last word on duplicates, whatever two servers do at the same time. Snapshots may repeat.
+  // The final check for duplicates, whatever two servers do at the same time. Snapshots may repeat.
   'CREATE UNIQUE INDEX ON {operations} (id) WHERE kind = 0',
   'CREATE INDEX ON {operations} (id) WHERE kind = 1',
   'CREATE INDEX ON {operations} (node, sequence_number)',
   'CREATE INDEX ON {operations} (record, seq)',
 
-  // What is known of operations that were dropped: see store/compaction. is_purged: with their record
+  // Notes of dropped operations: see store/compaction. is_purged: dropped with their record
   `CREATE TABLE {dropped} (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     node bigint NOT NULL,
@@ -138,7 +138,7 @@ export const LAYOUT_STATEMENTS = [
     PRIMARY KEY (hash, holder)
   )`,
 
-  // Who runs on this database. A row that is not renewed in time is of a server that has died.
+  // The servers on this database. A row that is not renewed in time belongs to a dead server.
   `CREATE TABLE {servers} (
     id text COLLATE "C" PRIMARY KEY,
     schema_version integer,
@@ -147,32 +147,33 @@ export const LAYOUT_STATEMENTS = [
 ]
 
 /**
- * What later releases have added to that layout, in order. A server of an earlier one must be able to go on
- * beside it, and to start again; and no addition may hold the tables for longer than a look through them.
+ * Additions of later releases to that layout, in order. A server of an earlier release must be able to run beside
+ * them, and to start again; and no addition may lock the tables for longer than a scan of them takes.
  */
 export const LAYOUT_ADDITIONS: readonly (readonly string[])[] = [
-  // The nodes of a user that have sent something, without those of guests: what a handshake tells of. Most
-  // devices of some apps only read, and none of them may cost the others a look. A column of its own, because
-  // with max_sequence in an index every commit would change it; hash, because ids of users have no bound that
-  // a btree could hold. Of a node for which only earlier releases have stored anything it is false: it is left
-  // out of what a handshake tells beyond what is asked, which no client relies on.
+  // The nodes of a user that have sent something, without those of guests, for handshakes. In some apps most
+  // devices only read, and handshakes of others must not have to skip those. A column of its own, because with
+  // max_sequence in an index every commit would change it; a hash index, because user ids have no bound that a
+  // btree could hold. It is false for a node for which only earlier releases have stored anything: a handshake then
+  // leaves it out, unless it asks for it, and no client relies on more.
   [
     'ALTER TABLE {nodes} ADD COLUMN has_written boolean NOT NULL DEFAULT false',
     'CREATE INDEX ON {nodes} USING hash (user_id) WHERE has_written',
     'CREATE INDEX ON {nodes} (id) WHERE user_id IS NULL AND has_written AND strpos(node_id, chr(31)) = 0',
-    'ANALYZE {nodes}', // of a column that nothing is known of, half the rows are taken to be true
+    'ANALYZE {nodes}', // without statistics, half of the rows would be taken to be true
   ],
-  // Whether the node of a reference to a blob has been proved to be its author's. What earlier releases note is not.
+  // Whether the author of a reference to a blob has proved the identity of its node. False in rows of earlier
+  // releases.
   ['ALTER TABLE {blob_refs} ADD COLUMN is_proven boolean NOT NULL DEFAULT false'],
-  // When content was sent last, ms since the epoch: what is sent again while it is deleted stays known. What
-  // earlier releases note counts as sent long ago.
+  // When content was last sent, ms since the epoch: content that is sent again during its deletion stays known.
+  // Rows of earlier releases count as sent long ago.
   [
     'ALTER TABLE {blob_uploads} ADD COLUMN sent_at bigint NOT NULL DEFAULT 0',
     'ALTER TABLE {blob_holders} ADD COLUMN sent_at bigint NOT NULL DEFAULT 0',
   ],
 ]
 
-/** The tables that all of these make. */
+/** The names of all tables that these statements create. */
 export const INTERNAL_TABLES: readonly string[] = [...LAYOUT_STATEMENTS, ...LAYOUT_ADDITIONS.flat()].flatMap(
   (statement) => {
     const name = /^CREATE TABLE \{(\w+)\}/.exec(statement)?.[1]

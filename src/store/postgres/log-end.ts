@@ -1,8 +1,11 @@
-/** Where the log ends, the id of its last operation, what is noted of doubt, 0 for nothing, and the epoch. @see KnownEnd */
+/**
+ * The end of the log, the id of its last operation, the end of doubtful positions (0: none), and the epoch. @see
+ * KnownEnd
+ */
 export const END_COLUMNS = `delivery_sequence, (SELECT id FROM {operations} WHERE seq = delivery_sequence),
   coalesce((SELECT value FROM {meta} WHERE key = 'doubtful_through')::bigint, 0), epoch`
 
-/** In the order of `END_COLUMNS`. */
+/** The values of `END_COLUMNS`, in order. */
 export type EndRow = [
   deliverySequence: number,
   operationId: Buffer | null,

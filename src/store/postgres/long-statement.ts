@@ -4,15 +4,15 @@ import type { PostgresDatabase } from './database.ts'
 import { NO_SESSION_LIMITS } from './no-limits.ts'
 import { toStoreError } from './postgres-errors.ts'
 
-// A statement that waits goes on when its server has ended, and the next server would wait for it in turn.
+// A waiting statement would continue after its server has ended, and the next server would wait for it in turn.
 const NOTICE_END = 'SET client_connection_check_interval = 5000'
 
-/** A statement that waits for less is not worth a word. */
+/** A shorter wait need not be reported. */
 const WAITING_LOOK_MS = 1000
 
 /**
- * Runs a statement that may take as long as it does and takes no transaction: the making of an index, for which
- * nobody waits. It waits for others without a limit, also where it needs their locks.
+ * Runs a statement without a time limit and outside of a transaction: the creation of an index, which nothing waits
+ * for. It waits for other transactions without a limit, even for their locks.
  *
  * @param onWaiting called once, when it waits for others
  * @throws StoreError when the database could not run it
@@ -24,12 +24,12 @@ export async function runLongStatement(
 ): Promise<void> {
   db.assertUsable()
   const client = new pg.Client({ ...db.clientConfig, query_timeout: 0 })
-  client.on('error', () => {}) // the statement that runs fails with the same error
+  client.on('error', () => {}) // the running statement fails with the same error
   let watch: Timer | undefined
   try {
     await client.connect()
     await client.query(`${NO_SESSION_LIMITS}; SET lock_timeout = 0`)
-    await client.query(NOTICE_END).catch(() => {}) // not every system can
+    await client.query(NOTICE_END).catch(() => {}) // not every system supports it
     watch = watchForWaiting(db, await backendOf(client), onWaiting)
     await client.query(text)
   } catch (error) {
@@ -40,12 +40,12 @@ export async function runLongStatement(
   }
 }
 
-/** Asks from beside, because a session that waits says nothing. */
+/** Watches over another connection, because a waiting session reports nothing. */
 function watchForWaiting(db: PostgresDatabase, pid: number, onWaiting: () => void): Timer {
   let isCancelled = false
   let timer: Timer
   const look = async (): Promise<void> => {
-    const isHeldUp = await isWaiting(db, pid).catch(() => false) // asked again
+    const isHeldUp = await isWaiting(db, pid).catch(() => false) // the next look asks again
     if (isCancelled) return
     if (isHeldUp) onWaiting()
     else schedule()

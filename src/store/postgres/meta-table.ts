@@ -1,45 +1,51 @@
 import type { Queries } from './database.ts'
 
-/** What the store remembers of itself. */
+/** The keys of what the store remembers about itself. */
 export type MetaKey =
   | 'layout'
-  /** How many of the additions to the layout the tables have. */
+  /** How many of the layout's additions the tables have. */
   | 'layout_additions'
   | 'node_id'
   /** @see ServerStore.getFormerNodeIds */
   | 'former_node_ids'
-  /** The last number that the server gave in logs which this one replaced: a node id that it had in them goes on there. */
+  /**
+   * The last number that the server used in logs replaced by this one: if it had the same node id there, it
+   * continues after that.
+   */
   | 'server_base'
-  /** The node id that a restore has made for this log, if it has: no log before this one knew it, so it begins at 1. */
+  /**
+   * The node id that a restore has generated for this log, if any: no earlier log had it, so its numbers start at
+   * 1.
+   */
   | 'new_node_id'
-  /** The schema that the tables show, as JSON, and its fingerprint. */
+  /** The schema that the tables follow, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'
-  /** A change of the schema that has begun and not ended: data to be moved, indexes to be made. */
+  /** A schema change that is not complete: data to move, indexes to create. */
   | 'schema_change'
   | 'schema_indexes'
-  /** When a restore put this log in the place of another one, ms since the epoch. */
+  /** Time of the last restore that replaced the log, ms since the epoch. */
   | 'log_replaced_at'
   /** @see ServerStore.doubtfulThrough */
   | 'doubtful_through'
-  /** The newest timestamp that a server has given, serialized. */
+  /** The newest timestamp given by a server, serialized. */
   | 'server_clock'
-  /** Where the log ended at former compactions. */
+  /** Ends of the log at earlier compactions. */
   | 'past_ends'
-  /** Written to see that the database can be written. */
+  /** Written to check that the database can be written. */
   | 'health_checked_at'
 
 const GET = 'SELECT value FROM {meta} WHERE key = $1'
 const SET = setting('$1', '$2')
 
-/** Rows of `_kora_meta`, read and written through whatever the caller is in. */
+/** Rows of `_kora_meta`, read and written through the caller's queries, which may be a transaction. */
 export const metaTable = {
   async get(queries: Queries, key: MetaKey): Promise<string | null> {
     const [row] = await queries.rows<[string]>(GET, [key])
     return row?.[0] ?? null
   },
 
-  /** As `get`; nobody else changes the value before the transaction ends. */
+  /** The same as `get`, with a lock: the value cannot change before the transaction ends. */
   async getLocked(queries: Queries, key: MetaKey): Promise<string | null> {
     const [row] = await queries.rows<[string]>(`${GET} FOR UPDATE`, [key])
     return row?.[0] ?? null
@@ -49,7 +55,7 @@ export const metaTable = {
     await queries.rows(SET, [key, String(value)])
   },
 
-  /** What `set` does, as SQL by itself. */
+  /** The effect of `set`, as SQL. */
   setStatement(key: MetaKey, value: number): string {
     return setting(`'${key}'`, `'${value}'`)
   },

@@ -1,12 +1,12 @@
 import type { PostgresDatabase, Queries } from './database.ts'
 
-// A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
+// A server of millions of devices cannot hold all names in memory; 20,000 take some 3 MB.
 const MAX_CACHED_NAMES = 20_000
 
 /**
- * The numbers that stand for names, of nodes or collections, with the most used in memory. A name keeps its
- * number, whoever else writes, unless a replica takes over that it has not been sent to: so what is in memory
- * lives no longer than the connections that it was read by.
+ * The numbers for names of nodes or collections, with the most used in memory. A name keeps its number, whoever
+ * else writes, unless a replica takes over that has not received it: so the names in memory live no longer than the
+ * connections over which they were read.
  */
 export class NameTable {
   readonly #db: PostgresDatabase
@@ -25,9 +25,9 @@ export class NameTable {
   }
 
   /**
-   * The numbers of names; those of which nothing is stored are missing.
+   * The numbers of names; names that are not stored are missing.
    *
-   * @param queries the transaction that the caller is in, if it is in one
+   * @param queries the caller's transaction, if there is one
    */
   async find(names: Iterable<string>, queries: Queries = this.#db): Promise<Map<string, number>> {
     this.#clearAfterLoss()
@@ -45,8 +45,8 @@ export class NameTable {
   }
 
   /**
-   * The numbers of names, which are given one if need be: in a transaction of its own, so that what
-   * comes of it stays, also when the caller's transaction does not.
+   * The numbers of names, which are assigned if missing: in a separate transaction, so that they remain even if the
+   * caller's is rolled back.
    */
   async intern(names: Iterable<string>): Promise<ReadonlyMap<string, number>> {
     const wanted = [...new Set(names)]
@@ -73,7 +73,7 @@ export class NameTable {
     return found
   }
 
-  /** In another log, a number may stand for another name. */
+  /** Clears the memory, because in another log a number may mean another name. */
   clearCache(): void {
     this.#idsByName.clear()
     this.#namesById.clear()
@@ -90,7 +90,7 @@ export class NameTable {
     const { lostConnections } = this.#db
     const rows = await queries.rows<[string, number]>(text, [keys])
     this.#clearAfterLoss()
-    if (this.#lostConnections !== lostConnections) return rows // they may be of before the loss
+    if (this.#lostConnections !== lostConnections) return rows // they may be from before the loss
     if (this.#idsByName.size + rows.length > MAX_CACHED_NAMES) this.clearCache()
     for (const [name, id] of rows) {
       this.#idsByName.set(name, id)

@@ -1,6 +1,6 @@
 import type { Queries } from './database.ts'
 
-/** Those of the names that a table, a view or an index of the schema of the database has. */
+/** Which of the names a table, a view or an index in this schema of the database already has. */
 export async function namesInUse(
   queries: Queries,
   schema: string,

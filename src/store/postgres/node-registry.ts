@@ -3,7 +3,7 @@ import type { HandshakeVectorQuery, NodeCondition, NodeRegistration, NodeUpdate 
 import type { ListedNode } from '../restore.ts'
 import type { PostgresDatabase } from './database.ts'
 
-/** The last number of the node `n` that is stored, or was dropped and noted; 0 for none. */
+/** The highest number of the node `n` that is stored, or was dropped and noted; 0 for none. */
 export const STORED_SEQUENCE = `greatest(
   coalesce((SELECT max(o.sequence_number) FROM {operations} o WHERE o.node = n.id), 0),
   coalesce((SELECT max(d.sequence_number) FROM {dropped} d WHERE d.node = n.id), 0)
@@ -16,7 +16,7 @@ type RegistrationRow = [
   legacyPosition: number,
 ]
 
-/** The rows of `_kora_nodes`: who has spoken to these servers, and the version vector. */
+/** The rows of `_kora_nodes`: the nodes that have connected to these servers, and the version vector. */
 export class NodeRegistry {
   readonly #db: PostgresDatabase
 
@@ -46,7 +46,7 @@ export class NodeRegistry {
     )
     const vector = new Map(asked)
     if (maxOthers <= 0) return vector
-    // Two look-ups of indexes that hold no other rows; `OR` would scan the table.
+    // Two look-ups of indexes without other rows; `OR` would scan the table.
     const others = await this.#db.rows<[string, number]>(
       `(SELECT node_id, max_sequence FROM {nodes}
           WHERE user_id = $1 AND has_written AND max_sequence > 0 AND node_id <> ALL ($2::text[]) LIMIT $3)

@@ -30,8 +30,8 @@ interface ServerFacts {
 }
 
 /**
- * Refuses what names no database, as a variable that is not set: `pg` would try whatever its own variables, or nothing
- * at all, lead to.
+ * Refuses an empty connection string, as from a variable that is not set: `pg` would use its own variables, or
+ * connect to wherever its defaults lead.
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */
@@ -44,10 +44,10 @@ export function requireConnectionString(connectionString: unknown): void {
 }
 
 /**
- * Connects, sees that the server can hold the promise, and brings the internal tables to the present
+ * Connects, checks that the database can keep the store's promise, and brings the internal tables to the present
  * layout.
  *
- * @returns `isEmpty`: there are no tables, and the store was opened to be read only
+ * @returns `isEmpty`: there are no tables, and the store was opened for reading only
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`; SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export async function openDatabase(
@@ -116,7 +116,7 @@ function requireUsable(db: PostgresDatabase, facts: ServerFacts, isReadOnly: boo
   }
 }
 
-/** Warns of what only the administrator can change, because no commit could make up for it. */
+/** Warns of risks that only the administrator can remove, because no commit could make up for them. */
 function warnOfLosses(db: PostgresDatabase, facts: ServerFacts, logger: Logger): void {
   const risks = [
     ...(facts.fsync === 'off' ? ['fsync is off'] : []),
@@ -140,7 +140,10 @@ async function prepareLayout(
   })
 }
 
-/** Under the lock: without it another server may make the store, and the tables, between two looks at the database. */
+/**
+ * Checks under the lock, because another server could otherwise make the store, and the tables, between two looks
+ * at the database.
+ */
 async function requireFreeNames(
   db: PostgresDatabase,
   transaction: Queries,
@@ -151,7 +154,7 @@ async function requireFreeNames(
   assertNoForeignTables(await namesInUse(transaction, db.schema, Object.keys(collections)))
 }
 
-/** What brings the internal tables to the present layout, as SQL. @see ServerStore.planLayout */
+/** The SQL that brings the internal tables to the present layout. @see ServerStore.planLayout */
 export async function planLayout(db: PostgresDatabase): Promise<readonly string[]> {
   return (await missingStatements(db, db)).map((statement) => db.sql(statement))
 }
@@ -164,7 +167,7 @@ async function missingStatements(db: PostgresDatabase, queries: Queries): Promis
 }
 
 async function creationOf(schema: string, queries: Queries): Promise<string[]> {
-  // Asked first, because creating needs a right on the database, which the role may do without.
+  // Checked first, because creating a schema needs a right on the database that the role may lack.
   const [known] = await queries.rows('SELECT 1 FROM pg_namespace WHERE nspname = $1', [schema])
   return [
     ...(known === undefined ? [`CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(schema)}`] : []),

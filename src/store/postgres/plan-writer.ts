@@ -14,20 +14,20 @@ import { RetryTransaction, type Transaction } from './database.ts'
 import { isDivisionByZero } from './postgres-errors.ts'
 import { encodeRecordId } from './record-id.ts'
 
-/** Numbers of the names in a plan. */
+/** The numbers of the names in a plan. */
 export interface PlanNames {
   readonly nodes: ReadonlyMap<string, number>
   readonly collections: ReadonlyMap<string, number>
 }
 
 /**
- * Takes the numbers of the commit and writes all rows. From here to the end of the transaction nobody
- * else has the numbers, so what is delivered under a lower one was committed before.
+ * Takes the numbers of the commit and writes all rows. From here to the end of the transaction the numbers are
+ * reserved, so entries delivered under a lower one were committed earlier.
  *
- * Divides by zero, which undoes the transaction, when the settings have changed or the log ends before what is
- * known of it: the commit is sent behind this statement, without a look at its answer.
+ * Divides by zero, which makes the transaction fail, when the settings have changed or the log ends before its
+ * known end: the commit is sent right after this statement, without waiting for its result.
  *
- * Records that are new come as negative numbers: the first, the second, … of this commit.
+ * New records come as negative numbers: the first, the second, … of this commit.
  */
 const WRITE = `
   WITH taken AS (
@@ -74,10 +74,10 @@ const WRITE = `
   )
   SELECT seq, record FROM taken`
 
-/** For what the server authors: its sequence numbers are part of what is written. */
+/** For operations of the server, whose sequence numbers are part of their text. */
 const LOCK_NUMBERS = 'SELECT delivery_sequence, server_sequence FROM {counters} WHERE id = 1 FOR UPDATE'
 
-/** The texts of one node's timestamps sort as the timestamps do; another server may be ahead. */
+/** Timestamps of one node sort the same as text; another server may be ahead. */
 const KEEP_SERVER_CLOCK = `
   INSERT INTO {meta} AS m (key, value) VALUES ('server_clock', $1)
   ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE m.value COLLATE "C" < excluded.value`
@@ -85,10 +85,10 @@ const KEEP_SERVER_CLOCK = `
 /**
  * Writes a plan in one statement, whatever its size.
  *
- * @param epoch of the settings that the plan was made by
- * @param isLast true when nothing else belongs to the transaction: it is committed in the same round trip
- * @param knownEnd the highest delivery sequence that is known to be committed
- * @throws RetryTransaction when somebody changed the settings since, or the log has lost its end
+ * @param epoch of the settings that the plan is based on
+ * @param isLast true when this completes the transaction: it is committed in the same round trip
+ * @param knownEnd the highest delivery sequence known to be committed
+ * @throws RetryTransaction when the settings have changed since, or the log has lost its end
  */
 export async function writePlan(
   transaction: Transaction,
@@ -107,9 +107,10 @@ export async function writePlan(
   const { epoch, isLast } = options
   const reclaimed = plan.reclaimedIds ?? new Set<string>()
   const mustKnowNumbers = reclaimed.size > 0 || plan.entries.some(({ wireJson }) => wireJson === null)
-  // Nearly always finds nothing, so nobody waits for it. Whoever takes an id since makes the commit run again.
+  // Finds nothing nearly always, so it is not awaited. If another transaction takes an id meanwhile, the commit is
+  // repeated.
   if (reclaimed.size > 0) transaction.execute(YIELD_IDS, [byteas([...reclaimed].map(idBytes))])
-  // Otherwise numbered from 1, and moved to their place once that is known.
+  // Otherwise numbered from 1, and shifted once the real numbers are known.
   const start = mustKnowNumbers ? await lockNumbers(transaction, options.serverBase) : NONE
   const numbered = numberEntries(plan, start)
   const stamp = newestServerStamp(plan.entries)
@@ -146,7 +147,7 @@ async function lockNumbers(transaction: Transaction, serverBase: number): Promis
   return { deliverySequence: row[0], serverSequence: Math.max(row[1], serverBase) }
 }
 
-/** In the order of `WRITE`. */
+/** The parameters, in the order of `WRITE`. */
 function parametersOf(
   plan: AppendPlan,
   {
@@ -250,14 +251,14 @@ function moveResults(results: readonly AppendResult[], by: number): readonly App
   })
 }
 
-/** The id under which a stored operation is kept that the id it came with did not belong to. */
+/** Gives a stored operation a new id when the one that it came with belongs to another operation. */
 const YIELD_IDS = `UPDATE {operations} SET id = sha256(id || int8send(seq))
   WHERE kind = 0 AND id = ANY ($1::bytea[])`
 
-/** Where one batch holds both, it is the last that goes by the id. */
+/** The ids for the rows. If a batch has both operations of an id, the last one gets it. */
 function idsOf(rows: readonly LogRow[], reclaimed: ReadonlySet<string>): Buffer[] {
   if (reclaimed.size === 0) return rows.map(({ entry }) => idBytes(entry.operationId))
-  const operations = rows.filter(({ entry }) => entry.kind === 'operation') // snapshots may share their ids
+  const operations = rows.filter(({ entry }) => entry.kind === 'operation') // snapshots may share ids
   const lastById = new Map(operations.map(({ entry }) => [entry.operationId, entry.deliverySequence]))
   return rows.map(({ entry: { operationId, deliverySequence, kind } }) => {
     const yields =
@@ -283,7 +284,7 @@ function scopeParameters(rows: readonly LogRow[], tracked: TrackedFields): unkno
 }
 
 function blobParameters(rows: readonly LogRow[], names: PlanNames): unknown[] {
-  // One statement changes a row once: where one batch makes a reference again, the last of them counts.
+  // A statement can change a row only once: of several equal references in a batch, the last counts.
   const refs = new Map<string, { readonly hash: string; readonly row: LogRow }>()
   for (const row of rows) {
     for (const hash of row.blobRefs) {

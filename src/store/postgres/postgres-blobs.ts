@@ -7,7 +7,7 @@ import type { PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
 const PAGE_REFS = 1000
-/** Bytes of states in one result; the last of them may go beyond. */
+/** Bytes of states in one result, not counting the last one. */
 const PAGE_BYTES = 4 * 1024 * 1024
 
 interface StoredState {
@@ -16,7 +16,7 @@ interface StoredState {
   readonly lastSequence: number
 }
 
-/** Given the hash, the holders, and when it was sent. */
+/** Parameters: the hash, the holders, and when it was sent. */
 const NOTE_HOLDERS = `INSERT INTO {blob_holders} (hash, holder, sent_at) SELECT $1, unnest($2::text[]), $3
   ON CONFLICT (hash, holder) DO UPDATE SET sent_at = excluded.sent_at`
 
@@ -123,7 +123,7 @@ export class PostgresBlobs {
     return new Set(rows.map(([hash]) => hash.toString('hex')))
   }
 
-  /** A row that is sent again meanwhile is looked at anew once that has committed, and stays. */
+  /** Deletes rows. A row that is sent again meanwhile is checked again once that has committed, and stays. */
   async deleteUploads(hashes: readonly string[], sentThrough: number): Promise<void> {
     await this.#write(
       `WITH uploads AS (DELETE FROM {blob_uploads} WHERE hash = ANY ($1::bytea[]) AND sent_at <= $2)
@@ -132,7 +132,7 @@ export class PostgresBlobs {
     )
   }
 
-  /** The states of those records that there are, of which only so many bytes are in memory at once. */
+  /** The states of those records that exist, with a limited number of bytes in memory at a time. */
   async *#statesOf(records: readonly RecordKey[]): AsyncGenerator<StoredState, undefined> {
     for (let rest = records; rest.length > 0; ) {
       const rows = await this.#db.rows<[position: string, state: string, lastSequence: string | null]>(
@@ -159,7 +159,7 @@ export class PostgresBlobs {
   }
 }
 
-/** Two senders of one tenant must not wait for each other. */
+/** Sorted, so that two senders of one tenant never wait for each other. */
 function inOrder(holders: readonly string[]): string[] {
   return [...new Set(holders)].sort()
 }

@@ -6,18 +6,18 @@ import type { Announcements } from './announcements.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { IS_SERVER, LEASE_SECONDS, RENEW_INTERVAL_MS, type SchemaLease } from './schema-lease.ts'
 
-const LEASE_MARGIN_MS = 20 // timers may fire a little early, and would look in vain
-/** What is dropped from the table: long gone, so that nobody wonders about clocks. */
+const LEASE_MARGIN_MS = 20 // timers may fire slightly early, and would look in vain
+/** Age at which rows are deleted: so long after their end that differences between clocks cannot matter. */
 const FORGET_SECONDS = 3600
 
 const MEMBERSHIP_TOPIC = 'member'
-/** The largest chunk of a blob as base64, 8 MiB, and what stands around it. */
+/** The largest chunk of a blob as base64, 8 MiB, with its surroundings. */
 const MAX_PAYLOAD_BYTES = 12 * 1024 * 1024
 
 /**
- * Membership by rows of `_kora_servers` that are renewed, messages by announcements.
+ * Membership is kept in rows of `_kora_servers`, which are renewed; messages are sent as announcements.
  *
- * Time is the database's: the clocks of the servers do not matter.
+ * All times are the database's, so the clocks of the servers do not matter.
  */
 export class PostgresClusterBus implements ClusterBus {
   readonly serverId: string
@@ -26,7 +26,7 @@ export class PostgresClusterBus implements ClusterBus {
   readonly #lease: SchemaLease
   readonly #listeners = new Set<(change: MembershipChange) => void>()
   readonly #endings: (() => void)[]
-  /** Notices that wait to be sent, each once: there are as many as servers at most. */
+  /** Notices that are waiting to be sent, each once: at most as many as there are servers. */
   readonly #notices = new Set<string>()
   #members: ReadonlySet<string> = new Set()
   #timer: Timer | null = null
@@ -35,7 +35,7 @@ export class PostgresClusterBus implements ClusterBus {
   #renewedAt = 0
   #isStopped = false
 
-  /** @param lease what this process says of the tables for as long as it has no row as a server; of the same id */
+  /** @param lease that shows this process' schema version, under the same id, until it has a row as a server */
   constructor(
     core: PostgresCore,
     announcements: Announcements,
@@ -55,12 +55,12 @@ export class PostgresClusterBus implements ClusterBus {
     return this.#members
   }
 
-  /** True when it is known that no other server runs: there is nobody to tell of a commit. */
+  /** True when it is known that no other server is running, so commits need not be announced. */
   get isAlone(): boolean {
     return this.#hasRow && this.#members.size === 0
   }
 
-  /** The servers whose lease runs, by the time of the database. */
+  /** The servers whose lease is valid, by the time of the database. */
   async listServers(): Promise<RunningServer[]> {
     const rows = await this.#core.db.rows<[id: string, schemaVersion: number | null, seenAt: number]>(
       `SELECT id, schema_version, extract(epoch FROM seen_at)::float8 * 1000 FROM {servers}
@@ -76,7 +76,7 @@ export class PostgresClusterBus implements ClusterBus {
   }
 
   publish(topic: string, payload: string): boolean {
-    if (this.#members.size === 0) return false // nobody listens, and a single server pays nothing
+    if (this.#members.size === 0) return false // there are no listeners, and a single server pays nothing
     return Buffer.byteLength(payload) <= MAX_PAYLOAD_BYTES && this.#announcements.publish(topic, payload)
   }
 
@@ -90,7 +90,7 @@ export class PostgresClusterBus implements ClusterBus {
 
   onMembership(listener: (change: MembershipChange) => void): () => void {
     this.#listeners.add(listener)
-    // Who listens in the place of another that has stopped has heard nothing of what the others have said.
+    // A listener that replaces a stopped one has missed everything that the others have announced.
     if (this.#members.size > 0) this.#notify('joined')
     this.#start()
     return () => void this.#listeners.delete(listener)
@@ -108,7 +108,7 @@ export class PostgresClusterBus implements ClusterBus {
     })
   }
 
-  /** Only a process that serves clients is a member; a command beside it is not. */
+  /** Starts the membership, which only a process that serves clients has, and not a command beside it. */
   #start(): void {
     if (this.#timer !== null || this.#isStopped) return
     this.#schedule()
@@ -132,16 +132,16 @@ export class PostgresClusterBus implements ClusterBus {
     return this.#renewing
   }
 
-  /** The database does not answer. Once the lease is over we are gone to the others, and they to us. */
+  /** The database does not answer. Once the lease is over, the others consider us gone, and we consider them gone. */
   #onNotRenewed(): void {
     if (this.#core.runtime.monotonicNow() - this.#renewedAt < LEASE_SECONDS * 1000) return
-    this.#hasRow = false // so that it is announced when it comes back
+    this.#hasRow = false // so that it is announced again when it is back
     this.#setMembers(new Set())
   }
 
   async #renewRow(): Promise<void> {
     const isNew = !this.#hasRow
-    const isLeaseKept = this.#lease.isKept // before the version is read that the row then says
+    const isLeaseKept = this.#lease.isKept // before reading the version that the row will then have
     const rows = await this.#core.db.rows<[id: string, leaseLeftMs: number]>(
       `WITH own AS (
           INSERT INTO {servers} (id, schema_version, seen_at) VALUES ($1, $2, now())
@@ -160,11 +160,14 @@ export class PostgresClusterBus implements ClusterBus {
     this.#setMembers(new Set(rows.map(([id]) => id)))
     this.#lookWhenNextLeaseEnds(rows.map(([, leaseLeftMs]) => leaseLeftMs))
     if (isNew) this.#join()
-    // Who has not said itself that it is here may have stood still for longer than its lease, and not know it.
+    // A server that has not announced itself may have stood still for longer than its lease without noticing.
     else for (const id of found) this.#notify(foundNotice(id))
   }
 
-  /** A server that renews its lease has always more of it left than until the next look: only for the lost is this one earlier. */
+  /**
+   * Looks again when the next lease ends. A server that renews its lease always has more left than until the next
+   * regular look: so only lost servers make this earlier.
+   */
   #lookWhenNextLeaseEnds(leasesLeftMs: readonly number[]): void {
     const nextMs = Math.min(...leasesLeftMs) + LEASE_MARGIN_MS
     if (nextMs < RENEW_INTERVAL_MS && !this.#isStopped) this.#schedule(nextMs)
@@ -182,13 +185,13 @@ export class PostgresClusterBus implements ClusterBus {
     const members = new Set(this.#members)
     if (payload === 'left') members.delete(sender)
     else members.add(sender)
-    // It has begun to hear, or has forgotten us: also one that is known is told again what it lacks.
+    // Its listening has just begun, or it has forgotten us: even a known server is then told everything again.
     const lacksAll = payload === 'joined' || payload === foundNotice(this.serverId)
     if (lacksAll && this.#members.has(sender)) this.#tell({ serverId: sender, kind: 'joined' })
     this.#setMembers(members)
   }
 
-  /** Others that have heard of us only now lack what we told before, and we what they did. */
+  /** Announces us to servers that have only now heard of us: each side lacks what the other announced before. */
   #join(): void {
     this.#notify('joined')
     for (const serverId of this.#members) this.#tell({ serverId, kind: 'joined' })
@@ -215,7 +218,7 @@ function isNotice(payload: string): boolean {
   return payload === 'joined' || payload === 'left' || payload.startsWith(foundNotice(''))
 }
 
-/** Says that a server is here again that was gone. */
+/** A notice that a server is back that had gone. */
 function foundNotice(serverId: string): string {
   return `found ${serverId}`
 }

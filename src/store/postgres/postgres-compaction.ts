@@ -35,7 +35,7 @@ import type { PostgresLog } from './postgres-log.ts'
 import { decodeRecordId } from './record-id.ts'
 import { collectionIn, type Settings } from './settings.ts'
 
-/** The advisory lock that whoever holds compactions shares. */
+/** The advisory lock that all holders of compaction share. */
 export const COMPACTION_HOLD = 'compaction-hold'
 
 const CANDIDATES = `
@@ -53,15 +53,15 @@ const CANDIDATES = `
 /**
  * @see CompactableStore.compactStep
  *
- * The records that may have something to drop are locked, in the order in which every append locks
- * its own; the row of the counters comes last, and tells whether the settings are still the same.
+ * Records that may have something to drop are locked in the same order as in every append. The row of the counters
+ * comes last, and shows whether the settings are still the same.
  */
 export async function compactStep(
   core: PostgresCore,
   { after, rules, isPlan }: { after: number; rules: CompactionRules; isPlan: boolean },
 ): Promise<CompactionStep> {
   requireSchemaToCompact(core.ownSchema)
-  if (!isPlan && (await isHeld(core, core.db))) return heldStep(after) // before all that a step reads
+  if (!isPlan && (await isHeld(core, core.db))) return heldStep(after) // before anything else that a step reads
   const end = await core.log.readEnd()
   const { candidates, isLastPage } = await readCandidates(core.db, after)
   const mayCompactBy = (settings: Settings) => {
@@ -89,14 +89,14 @@ export async function compactStep(
   return dropped === null ? heldStep(after) : { ...step, dropped }
 }
 
-/** Unless it is, nobody can begin to hold it before a transaction that asks has ended. */
+/** True while compaction is held. If it is not, no hold can begin before the end of a transaction that asks. */
 async function isHeld({ db }: PostgresCore, queries: Queries): Promise<boolean> {
   const key = lockKey(db.schema, COMPACTION_HOLD)
   const [row] = await queries.rows<[boolean]>('SELECT pg_try_advisory_xact_lock($1::bigint)', [key])
   return row?.[0] !== true
 }
 
-/** Every record has its state here. */
+/** In PostgreSQL, every record has a stored state. */
 interface Candidate extends CompactionCandidate {
   readonly state: RecordState
 }
@@ -126,10 +126,7 @@ async function plan(
 
 const PAGE = { limit: MAX_ROWS_PER_RECORD, maxBytes: MAX_BYTES_PER_RECORD }
 
-/**
- * Reads a record that is more than is to be held at once: of each page, only what its removal has to know is
- * kept.
- */
+/** Reads a record that is too large to hold at once: of each page, only what its removal needs is kept. */
 async function readForgottenRows(log: PostgresLog, queries: Queries, ref: number): Promise<DroppedRow[]> {
   const rows: DroppedRow[] = []
   for (let isWhole = false; !isWhole; ) {
@@ -182,7 +179,7 @@ function refsOf(records: readonly Candidate[]): number[] {
   return records.map(({ ref }) => ref)
 }
 
-/** The records as they are now, which nobody else changes from here on. */
+/** The present records, locked until the transaction ends. */
 async function lockRecords(transaction: Transaction, records: readonly Candidate[]): Promise<Candidate[]> {
   const rows = await transaction.rows<[number, string]>(
     'SELECT id, state FROM {records} WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE',
@@ -241,7 +238,7 @@ async function removeEntries(
   )
 }
 
-/** Leaves of a forgotten record that it was deleted. */
+/** Reduces the records to the fact that they were deleted. */
 async function purge(
   transaction: Transaction,
   plans: readonly PlannedCompaction[],

@@ -38,7 +38,7 @@ import {
   type Settings,
 } from './settings.ts'
 
-/** More than a server writes before it is noticed that the newest operations are lost. */
+/** More numbers than a server uses before it notices that the newest operations are lost. */
 const MAX_LOST_NUMBERS = 1_000_000_000
 
 export interface CoreOptions {
@@ -48,18 +48,18 @@ export interface CoreOptions {
   readonly isEmpty: boolean
 }
 
-/** Settings and names belong together: a plan holds names of the schema that it was made by. */
+/** The basis of a plan. Settings and names belong together, because a plan contains names of its schema. */
 export interface AppendBase {
   readonly settings: Settings
   readonly names: PlanNames
   /**
-   * How many connections the database had lost when the log was last seen to hold what is known, and the
-   * names were read. With another one lost since, both may be lost.
+   * The count of lost connections when the log was last seen to contain what is known, and the names were read. If
+   * another one was lost since then, both may be invalid.
    */
   readonly lostConnections: number
 }
 
-/** The tables of one database and what is kept of them in memory, for the parts of the store. */
+/** The tables of one database with their caches, for the parts of the store. */
 export class PostgresCore {
   readonly db: PostgresDatabase
   readonly runtime: Runtime
@@ -71,11 +71,11 @@ export class PostgresCore {
   readonly log: PostgresLog
   readonly blobs: PostgresBlobs
   readonly clock: ServerClock
-  /** True for a database without tables, opened to be read only. */
+  /** True for a database without tables, opened for reading only. */
   readonly isEmpty: boolean
   /**
-   * This process's own: what it was given, else what the database held when it was opened; with what that remembers of
-   * others since. In force is that of the settings.
+   * The schema of this process: as given or, without that, as in the database when it was opened; with what that
+   * has remembered of others since. The one in force is in the settings.
    */
   ownSchema: SchemaDefinition | null = null
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
@@ -130,12 +130,12 @@ export class PostgresCore {
     return this.#settings
   }
 
-  /** For a log that takes the place of the present one. */
+  /** For a log that replaces the present one. */
   newNodeId(): string {
     return this.#chosenNodeId ?? this.runtime.uuid()
   }
 
-  /** The tables as this process's own schema sees them: what another process does to them keeps their columns. */
+  /** The tables as this process' own schema sees them: changes by other processes keep their columns. */
   get ownTables(): CollectionTables | null {
     const schema = this.ownSchema
     if (schema === null) return null
@@ -145,7 +145,7 @@ export class PostgresCore {
     return this.#ownTables.tables
   }
 
-  /** What the append algorithm asks, answered by these settings. */
+  /** Answers the questions of the append algorithm from these settings. */
   contextOf(settings: Settings): AppendContext {
     return {
       serverNodeId: settings.serverNodeId,
@@ -157,22 +157,22 @@ export class PostgresCore {
     }
   }
 
-  /** Reads the settings again; those of a transaction that is rolled back are not kept. */
+  /** Reads the settings again. Those read in a transaction are not kept, because it may be rolled back. */
   async refresh(queries: Queries = this.db): Promise<Settings> {
     if (queries === this.db) return this.#inTurn(() => this.#renewSettings())
     return (await this.#readSettings(queries)).settings
   }
 
-  /** Sees to it that the settings are those of the log: what is kept may be of a host that is lost. */
+  /** Makes sure that the settings are those of the log, because the present ones may be from a host that was lost. */
   async #useSettingsOf(epoch: number): Promise<void> {
     const isKnown = (): boolean => epoch === this.#settings.epoch
     if (!isKnown()) await this.#inTurn(async () => isKnown() || this.#renewSettings())
   }
 
-  /** One after the other, so that what was read before never takes the place of what was read later. */
+  /** Runs reads one after the other, so that an earlier result never replaces a later one. */
   #inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
     const result = this.#lastRefresh.then(read)
-    this.#lastRefresh = result.catch(() => {}) // whoever asked meets it
+    this.#lastRefresh = result.catch(() => {}) // the caller handles it
     return result
   }
 
@@ -184,26 +184,26 @@ export class PostgresCore {
   async #renewSettings(): Promise<Settings> {
     const given = this.ownSchema
     const { settings, ownSchema, end } = await this.#readSettings(this.db)
-    this.knownEnd.take(end) // first: what was made by another log is told by the settings, as long as these are older
+    this.knownEnd.take(end) // first: listeners have to hear of another log while these settings are older
     const { tracked } = this.#settings
     this.#settings = settings
-    if (this.ownSchema === given) this.ownSchema = ownSchema // else it was given another, and is read with that next
+    if (this.ownSchema === given) this.ownSchema = ownSchema // else the next read uses the newer one
     this.clock.serveAs(settings.serverNodeId)
-    // What was written since is not indexed for those who read by what is lost: they have to ask for it again.
+    // Entries written since are not indexed for readers that rely on lost settings, so they have to ask again.
     if (!this.db.isReadOnly && !settings.tracked.hasAllOf(tracked)) this.knownEnd.announceReplacement()
     return settings
   }
 
   /**
-   * Gives the server another node where the log has lost its end: its counter knows nothing of the numbers
-   * that what is lost had.
+   * Gives the server another node where the log has lost its end: its counter does not know the numbers of the lost
+   * operations.
    */
   async #leaveServerNode(transaction: Transaction): Promise<void> {
     const nodeId = this.newNodeId()
-    // Others may write as this node before they write anything else.
+    // First of all, because other servers may write as this node next.
     await transaction.rows('INSERT INTO {nodes} (node_id) VALUES ($1) ON CONFLICT DO NOTHING', [nodeId])
     const settings = await this.refresh(transaction)
-    const { formerNodeIds, serverNodeId } = this.#settings // a restore that is lost has given another node
+    const { formerNodeIds, serverNodeId } = this.#settings // a lost restore may have set another node
     await replaceServerNode(transaction, settings, {
       nodeId,
       otherNodeIds: [...formerNodeIds, serverNodeId],
@@ -211,13 +211,13 @@ export class PostgresCore {
     })
   }
 
-  /** In another log, a number may stand for another name. */
+  /** Clears the caches, because in another log a number may mean another name. */
   #clearNameCaches(): void {
     this.nodeNames.clearCache()
     this.collections.clearCache()
   }
 
-  /** Tells every server that the settings have changed: commits after this one read them anew. */
+  /** Announces to all servers that the settings have changed: later commits read them again. */
   async bumpEpoch(transaction: Transaction): Promise<void> {
     await transaction.rows(`UPDATE {counters} SET epoch = ${NEXT_EPOCH} WHERE id = 1`)
   }
@@ -227,8 +227,8 @@ export class PostgresCore {
   /**
    * Plans and writes a batch in a transaction of its own.
    *
-   * @throws StoreError `STORE_UNAVAILABLE` when another log has taken the place of the one that the batch was made
-   *   by: what it builds on may be lost, and its version vector must not pass that
+   * @throws StoreError `STORE_UNAVAILABLE` when the log that the batch was made for has been replaced: operations
+   *   that it builds on may be lost, and the version vector must not move past those
    */
   async append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]> {
     const { replacements } = this.knownEnd
@@ -254,7 +254,7 @@ export class PostgresCore {
     )
   }
 
-  /** What the requests are planned by: the settings, with numbers for all names that a plan by them may hold. */
+  /** The basis for planning the requests: the settings, with numbers for all names that the plan may contain. */
   async baseOf(
     requests: readonly (AppendRequest | ServerWrite)[],
     settings = this.#settings,
@@ -266,7 +266,7 @@ export class PostgresCore {
     )
     const names = {
       nodes: await this.nodeNames.intern([settings.serverNodeId, ...nodes]),
-      // What is written in consequence may belong to any collection of the schema.
+      // Side effects may belong to any collection of the schema.
       collections: await this.collections.intern([
         ...collections,
         ...Object.keys(settings.schema?.collections ?? {}),
@@ -276,9 +276,9 @@ export class PostgresCore {
   }
 
   /**
-   * As `append`, in the caller's transaction.
+   * The same as `append`, in the caller's transaction.
    *
-   * @param options what `baseOf` says of them; isLast: true to commit it with the same round trip
+   * @param options from `baseOf`; isLast: true to commit in the same round trip
    */
   async appendIn(
     transaction: Transaction,
@@ -301,8 +301,8 @@ export class PostgresCore {
   }
 
   /**
-   * Runs the action in a transaction; when it was planned by settings that are no longer in force, or by a
-   * log that has lost its end, these are read before it runs again.
+   * Runs the action in a transaction. If it was planned with settings that are no longer in force, or for a log
+   * that has lost its end, these are read before it is repeated.
    */
   transaction<Result>(
     action: (transaction: Transaction) => Promise<Result>,
@@ -312,7 +312,7 @@ export class PostgresCore {
       ...options,
       beforeRetry: async (error) => {
         if (error instanceof RetryTransaction) {
-          await this.log.readEnd() // sees to a log that has lost its end
+          await this.log.readEnd() // handles a log that has lost its end
           await this.refresh()
         }
         await options?.beforeRetry?.(error)
@@ -320,7 +320,7 @@ export class PostgresCore {
     })
   }
 
-  /** Writes a plan: the tables first, which need no numbers, so that these are held for short. */
+  /** Writes a plan: first the tables, which need no numbers, so that the numbers are locked only briefly. */
   async write(
     transaction: Transaction,
     plan: AppendPlan,
@@ -341,7 +341,7 @@ export class PostgresCore {
     })
   }
 
-  /** Size of the whole database, of other schemas too. */
+  /** Size of the whole database, including other schemas. */
   async storageBytes(): Promise<number> {
     const [row] = await this.db.rows<[string]>('SELECT pg_database_size(current_database())::text')
     return Number(row?.[0] ?? 0)
@@ -360,7 +360,7 @@ export class PostgresCore {
   }
 }
 
-/** In the order of names, which all transactions keep. */
+/** In the order of names, which all transactions follow. */
 function rowsByCollection(
   records: readonly PlannedRecord[],
 ): [string, { recordId: string; state: RecordState }[]][] {
@@ -374,7 +374,7 @@ function rowsByCollection(
   return [...rows].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** The node of an operation, and the entry of the vector that it moves, where that is another. */
+/** The node of an operation, and the vector entry that it moves, if that is another. */
 function entriesOf({ operation: { nodeId }, access }: AppendRequest): string[] {
   const entry = access.vectorEntryOf(nodeId)
   return entry === null || entry === nodeId ? [nodeId] : [nodeId, entry]

@@ -26,7 +26,7 @@ import { decodeRecordId } from './record-id.ts'
 
 const PAGE = { limit: 1000, maxBytes: 8 * 1024 * 1024 }
 
-/** What `check --deep` reads of a PostgreSQL database, whose pages have checksums of their own. */
+/** The parts of a PostgreSQL database that `check --deep` reads. Its pages have checksums of their own. */
 export class PostgresDamageSource implements DamageSource {
   readonly dialect = 'postgres'
   readonly unfinished: ReadonlySet<string>
@@ -46,8 +46,8 @@ export class PostgresDamageSource implements DamageSource {
     const { db, settings } = this.#core
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
     const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
-      // The server's own numbers may go on after a restore, and those of its former nodes count snapshots, which are not
-      // stored as theirs. What guests have sent is stored as of the node.
+      // After a restore the server's own numbers may continue, and entries of its former nodes count snapshots,
+      // which are not stored as theirs. Operations of guests are stored under the node.
       `SELECT node_id, max_sequence, stored FROM (
           SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
             (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
@@ -95,7 +95,7 @@ export class PostgresDamageSource implements DamageSource {
     return row?.[0] ?? 0
   }
 
-  /** In one statement: a writer takes an entry and what finds it out of the log together. */
+  /** In one statement, because a writer removes an entry and its index rows together. */
   async findTrackedDamage(): Promise<readonly Damage[]> {
     const rows = await this.#core.db.rows<
       [number, string | null, string | null, number | null, string | null, string | null]
@@ -154,7 +154,7 @@ export class PostgresDamageSource implements DamageSource {
     return Math.max(0, row?.[0] ?? 0)
   }
 
-  /** Delivery sequences of those of the entries that a scope does not find. */
+  /** Delivery sequences of those entries that a scope does not find. */
   async #missingInIndex(entries: readonly ReadColumns[]): Promise<Set<number>> {
     const expected = entries.flatMap((entry) => {
       const tracked = [...this.#core.settings.tracked.of(entry.collection)].filter(({ isReady }) => isReady)
@@ -170,7 +170,7 @@ export class PostgresDamageSource implements DamageSource {
   }
 }
 
-/** What a row says, without asking its JSON: of names and of its record, null where they are missing. */
+/** The columns of a row, without the JSON: the names and the record, null where missing. */
 type ColumnsRow = [
   seq: number,
   id: Buffer,
@@ -213,7 +213,7 @@ function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
   }
 }
 
-/** null: none, or one that cannot be read; that is named by its own row. */
+/** null: there is none, or one that cannot be read, which its own row reports. */
 function readIndexed([deliverySequence, collection, scope]: (number | string | null)[]) {
   if (typeof deliverySequence !== 'number' || typeof collection !== 'string') return null
   try {
@@ -223,7 +223,7 @@ function readIndexed([deliverySequence, collection, scope]: (number | string | n
   }
 }
 
-/** An operation that another one has taken the id of goes by a hash of it. @see plan-writer.ts */
+/** True where the id fits. An operation that lost its id to another has a hash of it. @see plan-writer.ts */
 function isIdOf(id: string, deliverySequence: number, ownId: string): boolean {
   if (id === ownId) return true
   const sequence = Buffer.alloc(8)

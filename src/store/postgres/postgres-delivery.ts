@@ -66,6 +66,6 @@ async function readVisible(
   const { deliverySequence: end, collections } = await core.log.readEndWithCollections()
   const streams = planStreams(query.view, core.settings.tracked, collections)
   const page = await readPage(core.log, { end, streams, accepts }, query)
-  // What was read since may be of a host whose log is not indexed like that.
+  // Entries read since may be from a host whose log has no such index.
   return core.db.lostConnections === lostConnections ? page : readVisible(core, query, accepts)
 }

@@ -38,7 +38,7 @@ const ADD = `INSERT INTO {dropped} (id, node, sequence_number, record, wall_time
     $7::boolean[])
   ON CONFLICT (id) DO NOTHING RETURNING 1`
 
-/** The traces of dropped operations by the number of their record; records without any are missing. */
+/** The traces of dropped operations by record number; records without any are missing. */
 export async function readTraces(
   queries: Queries,
   refs: readonly number[],
@@ -58,7 +58,7 @@ export async function readTraces(
   return traces
 }
 
-/** Notes of dropped operations behind the position `after`, in the order of their positions. */
+/** Notes of dropped operations after the position `after`, in order. */
 export async function listDropped(queries: Queries, after: number, limit: number): Promise<ListedDropped[]> {
   const rows = await queries.rows<DroppedRow>(
     `${SELECT} WHERE d.position > $1 ORDER BY d.position LIMIT $2`,
@@ -67,10 +67,7 @@ export async function listDropped(queries: Queries, after: number, limit: number
   return rows.map((row) => ({ ...toDropped(row), position: row[0] }))
 }
 
-/**
- * Number of the notes of dropped operations: of a record, those that still say something of it; undefined:
- * all.
- */
+/** Number of notes of dropped operations: for a record, those that still matter to it; undefined: all. */
 export async function countDropped(
   core: PostgresCore,
   record: { collection: string; recordId: string } | undefined,
@@ -88,7 +85,7 @@ export async function countDropped(
   return row?.[0] ?? 0
 }
 
-/** Rows for operations whose records and nodes have numbers. */
+/** Inserts notes of operations whose records and nodes have numbers. */
 export async function insertDropped(
   transaction: Queries,
   dropped: readonly (DroppedOperation & { readonly ref: number })[],
@@ -173,7 +170,7 @@ async function recordsOf(
   )
 }
 
-/** The records by collection. */
+/** Finds the records, grouped by collection. */
 async function findRecords(
   core: PostgresCore,
   queries: Queries,

@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { KoraServerError, StoreCapacityError, StoreError } from '../../core/errors.ts'
 
-/** What a failure of the database means to whoever asked; anything else comes back as it is. */
+/** Turns a database error into one for the caller; any other error is returned as it is. */
 export function toStoreError(error: unknown, name: string): unknown {
   if (error instanceof KoraServerError) return error
   const failure = failureOf(error)
@@ -12,9 +12,7 @@ export function toStoreError(error: unknown, name: string): unknown {
   return new StoreError(failure.code, message, { cause: error })
 }
 
-/**
- * SQLSTATE of a database without memory: its own, or what all transactions share, for their locks above all.
- */
+/** SQLSTATE of a database that is out of memory: its own, or that shared by all transactions, mainly for locks. */
 const OUT_OF_MEMORY = '53200'
 
 const REFUSED_WRITE = '25006'
@@ -23,23 +21,23 @@ const MISSING_RIGHT = '42501'
 
 const LOCK_TIMEOUT = '55P03'
 
-/** True when the transaction lost against another one and may be run again as it was. */
+/** True when the transaction lost against another one, and may be repeated as it is. */
 export function isTransient(error: unknown): boolean {
   const code = sqlStateOf(error)
   return code === '40001' || code === '40P01' || code === '23505'
 }
 
-/** True when somebody else held a lock for longer than a statement may wait for it. */
+/** True when a lock was held for longer than a statement may wait for it. */
 export function isLockTimeout(error: unknown): boolean {
   return sqlStateOf(error instanceof KoraServerError ? error.cause : error) === LOCK_TIMEOUT
 }
 
-/** True when the host takes no writes, as a primary does that has become a replica. */
+/** True when the host accepts no writes, like a primary that has become a replica. */
 export function isRefusedWrite(error: unknown): boolean {
   return sqlStateOf(error) === REFUSED_WRITE
 }
 
-/** True when a connection failed because nothing came back: a refusal is an answer too. */
+/** True when a connection failed without any answer; a refusal counts as an answer. */
 export function isUnanswered(error: unknown): boolean {
   if (['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(systemCodeOf(error) ?? '')) return true
   return (
@@ -48,14 +46,14 @@ export function isUnanswered(error: unknown): boolean {
   )
 }
 
-/** How a statement says that it must not be committed. @see plan-writer.ts */
+/** True for the error by which a statement prevents its commit. @see plan-writer.ts */
 export function isDivisionByZero(error: unknown): boolean {
   return sqlStateOf(error) === '22012'
 }
 
 /** Why the database could not be opened, and what to do about it. */
 export function toOpenError(failure: unknown, name: string): unknown {
-  // What a statement met is unavailability to it, and a reason here.
+  // To a statement it is unavailability, while here it is the reason.
   const isOurs = failure instanceof KoraServerError
   const error = isOurs && failure.code === 'STORE_UNAVAILABLE' ? failure.cause : failure
   if (error instanceof KoraServerError) return error
@@ -75,7 +73,7 @@ export function openFailure(name: string, reason: string, cause?: unknown): Stor
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${name}: ${reason}`, { cause })
 }
 
-/** The driver has no code for what it finds wrong while the two sides prove the password to each other. */
+/** The driver has no code for failures of the password exchange. */
 function passwordReasonOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !error.message.startsWith('SASL: ')) return undefined
   if (/client password must be/.test(error.message)) {
@@ -84,7 +82,7 @@ function passwordReasonOf(error: unknown): string | undefined {
   return `user name and password could not be proved (${error.message}). Check the connection string.`
 }
 
-/** What the operating system says of a Unix socket where nothing can be connected to; a file it says the same of. */
+/** The operating system's reason for a Unix socket that nothing listens on, which is the same for a plain file. */
 function socketReasonOf(error: unknown): string | undefined {
   const { code, address } = (error ?? {}) as { code?: unknown; address?: unknown }
   if (!isOfConnecting(error)) return undefined
@@ -94,7 +92,7 @@ function socketReasonOf(error: unknown): string | undefined {
   return code === 'EACCES' ? `this user may not use the socket ${String(address)}.` : undefined
 }
 
-/** Codes of OpenSSL and of Node: nothing was sent to a server whose certificate is not believed. */
+/** Codes of OpenSSL and of Node for a certificate that is not trusted: nothing was sent. */
 const CERTIFICATE_CODES = /CERT|SIGNATURE|ISSUER|^ERR_(TLS|SSL|OSSL)/
 
 function certificateReasonOf(error: unknown): string | undefined {
@@ -114,7 +112,7 @@ interface Failure {
   readonly reason: string
 }
 
-/** By the start of the SQLSTATE, the longer ones first. */
+/** By the beginning of the SQLSTATE, longer ones first. */
 const FAILURES: readonly (Failure & { readonly prefix: string })[] = [
   { prefix: '53100', code: 'STORE_UNAVAILABLE', reason: "the database's disk is full. Free some space." },
   {
@@ -197,7 +195,7 @@ const OPEN_FAILURES = [
 function failureOf(error: unknown): Failure | null {
   const state = sqlStateOf(error)
   if (state === MISSING_RIGHT) {
-    // Only its text tells on what.
+    // Only the text says on which object.
     const reason = `the role lacks a right (${(error as Error).message}). Grant it, or make it the owner.`
     return { code: 'STORE_UNAVAILABLE', reason }
   }
@@ -216,7 +214,7 @@ const SYSTEM_CODES = /^E(CONN|PIPE|TIMEDOUT|HOST|NET|NOTFOUND|AI_AGAIN|ADDR)/
 
 function systemCodeOf(error: unknown): string | null {
   const { code, errors } = (error ?? {}) as { code?: unknown; errors?: unknown }
-  // Where a name has several addresses, each of them has failed.
+  // A name may have several addresses, all of which have failed.
   if (Array.isArray(errors) && errors.length > 0) return systemCodeOf(errors[0])
   if (typeof code !== 'string') return null
   return SYSTEM_CODES.test(code) || isOfConnecting(error) ? code : null
@@ -230,11 +228,11 @@ function isHungUp(error: unknown): boolean {
   return error instanceof Error && /^Connection (terminated unexpectedly|ended)/.test(error.message)
 }
 
-/** The driver has no code for these. */
+/** Errors for which the driver has no code. */
 const LOST =
   /^(Connection terminated|timeout e|Query read timeout|Client has encountered|Client was closed|The server does not support SSL|Connection ended)/
 
-/** True for what the driver says of a connection that is gone, or was never there. */
+/** True for the driver's errors about a connection that is lost, or was never made. */
 export function isLostConnection(error: unknown): boolean {
   return error instanceof Error && LOST.test(error.message)
 }

@@ -16,7 +16,7 @@ import type { NameTable } from './name-table.ts'
 import { readTraces } from './postgres-dropped.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
-/** A row of the log as the statements below return it, in this order. Who reads many takes its ids from its JSON. */
+/** A row of the log as the statements below return it, in this order. Bulk readers take its ids from its JSON. */
 type EntryRow = [
   seq: number,
   node: number,
@@ -26,7 +26,7 @@ type EntryRow = [
   scope: string | null,
   wireJson: string,
 ]
-/** Parameters: after, up to, how many; `bytes_before` says what those before it take. */
+/** Parameters: after, up to, how many; `bytes_before` is the size of the rows before. */
 export const PAGE_OF_ROWS = `(
   SELECT *, sum(octet_length(wire_json)) OVER (ORDER BY seq) - octet_length(wire_json) AS bytes_before
   FROM (SELECT * FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) AS page
@@ -42,7 +42,7 @@ export interface RecordRow {
 /** Rows of one record in delivery order. */
 export interface RecordPage {
   readonly entries: LogEntry[]
-  /** True when no more follow. */
+  /** True when no more rows follow. */
   readonly isWhole: boolean
 }
 
@@ -63,13 +63,13 @@ export class PostgresLog {
     this.#knownEnd = knownEnd
   }
 
-  /** Every entry up to there can be read from now on. */
+  /** Reads the end of the log: every entry up to there can be read from now on. */
   async readEnd(): Promise<number> {
     const [end] = await this.#readEndWith<EndRow>(`SELECT ${END_COLUMNS} FROM {counters} WHERE id = 1`)
     return end
   }
 
-  /** The end with the names of all collections that have entries up to there. */
+  /** The end, with the names of all collections that have entries up to there. */
   async readEndWithCollections(): Promise<{ deliverySequence: number; collections: readonly string[] }> {
     const [deliverySequence, , , , collections] = await this.#readEndWith<[...EndRow, string[]]>(
       `SELECT ${END_COLUMNS}, ARRAY(SELECT name FROM {collections}) FROM {counters} WHERE id = 1`,
@@ -93,8 +93,8 @@ export class PostgresLog {
   // ── pages ──────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * The entries above `after` up to `end`, ascending, and as many as fit into `maxBytes`; one is
-   * returned even if it is larger.
+   * The entries above `after` up to `end`, ascending, as many as fit into `maxBytes`; one is returned even if it is
+   * larger.
    */
   async scanEntries(range: {
     after: number
@@ -109,7 +109,7 @@ export class PostgresLog {
     return this.#toEntries(rows)
   }
 
-  /** Per key the delivery sequences that stand under it, ascending, `limit` of each at most. */
+  /** For each key, its delivery sequences, ascending, at most `limit` of each. */
   async readSequences(
     keys: readonly IndexKey[],
     range: { after: number; end: number; limit: number },
@@ -178,7 +178,7 @@ export class PostgresLog {
     return rows.map(toRecordRow)
   }
 
-  /** The records of a collection that are not deleted, in the order of their ids. */
+  /** The live records of a collection, in the order of their ids. */
   async liveRecords(collection: string): Promise<RecordRow[]> {
     const live: RecordRow[] = []
     for (let after = 0; ; ) {
@@ -202,7 +202,7 @@ export class PostgresLog {
     return rows.map(toRecordRow)
   }
 
-  /** Records as they are now, in the order of their numbers; nobody else changes them before the transaction ends. */
+  /** The present records in the order of their numbers, locked until the transaction ends. */
   async lockRecords(transaction: Queries, refs: readonly number[]): Promise<RecordRow[]> {
     if (refs.length === 0) return []
     const rows = await transaction.rows<[number, Buffer, string]>(
@@ -232,21 +232,21 @@ export class PostgresLog {
     return operations
   }
 
-  /** What replays fold: the operations of each record, and the traces of those that were dropped. */
+  /** The histories that replays fold: the operations of each record, and traces of dropped ones. */
   async historiesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
     const histories = await this.#operationsOfRecords(queries, refs)
     for (const [ref, traces] of await readTraces(queries, refs)) histories.get(ref)?.push(...traces)
     return histories
   }
 
-  /** Each record's rows of the log, snapshots too, with the ids that they go by. @see plan-writer.ts */
+  /** The rows of each record, including snapshots, with the ids that they have in the table. @see plan-writer.ts */
   async entriesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, LogEntry[]>> {
     const pages = await this.pageOfRecords(queries, refs, { maxBytes: Number.MAX_SAFE_INTEGER })
     return new Map([...pages].map(([ref, { entries }]) => [ref, entries]))
   }
 
   /**
-   * The same above `after`: of each record at most `limit` of them, ending with the one that passes `maxBytes`.
+   * The same above `after`: at most `limit` rows of each record, ending with the one that exceeds `maxBytes`.
    *
    * @param range.limit null: all
    * @param range.maxBytes of wire JSON
@@ -275,12 +275,12 @@ export class PostgresLog {
       const [entry, page] = [found[index], pages.get(ref)]
       if (entry === undefined || page === undefined) return
       page.entries.push({ ...entry, operationId: id.toString('hex') })
-      page.isWhole = isWhole // as the last one says
+      page.isWhole = isWhole // according to the last row
     })
     return pages
   }
 
-  /** What the rows of each record hold, in bytes; of the first ones, where there are more than `limit`. */
+  /** Bytes of each record's rows, of the first ones where there are more than `limit`. */
   async sizesOfRecords(refs: readonly number[], limit: number): Promise<Map<number, number>> {
     if (refs.length === 0) return new Map()
     const rows = await this.#db.rows<[number, number]>(

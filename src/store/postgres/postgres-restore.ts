@@ -28,11 +28,11 @@ import { replaceServerNode } from './server-node-id.ts'
 import type { Settings } from './settings.ts'
 
 export interface PostgresRestoreOptions extends RestoreOptions {
-  /** Tells everybody who reads the log. */
+  /** Called after each commit, to notify all readers of the log. */
   readonly afterCommit: () => Promise<void>
 }
 
-/** @see RestorableStore.openRestore; a merge is opened once the schemas are joined */
+/** @see RestorableStore.openRestore; a merge is opened after the schemas are joined */
 export function openRestore(
   core: PostgresCore,
   options: PostgresRestoreOptions,
@@ -41,7 +41,7 @@ export function openRestore(
   return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 
-/** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
+/** Adds what the store lacks, in steps. Repeated after an interruption, it continues. */
 class Merge implements StoreRestore {
   readonly #core: PostgresCore
   readonly #serverNodeIds: readonly string[]
@@ -77,7 +77,7 @@ class Merge implements StoreRestore {
   async commit(): Promise<void> {
     const core = this.#core
     await core.transaction(async (transaction) => {
-      await core.bumpEpoch(transaction) // first of all, so that nobody else adds some in between
+      await core.bumpEpoch(transaction) // first, so that no other server can add any in between
       const { formerNodeIds, serverNodeId } = await core.refresh(transaction)
       const former = addFormerNodes(formerNodeIds, this.#serverNodeIds, serverNodeId)
       await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
@@ -94,11 +94,11 @@ interface Begun {
   readonly settings: Settings
 }
 
-/** Puts a backup in the place of everything there is, in one transaction that stays open for it. */
+/** Replaces all content with that of a backup, in one transaction that stays open meanwhile. */
 class Replacement implements StoreRestore {
   readonly #core: PostgresCore
   readonly #transaction: Transaction
-  /** Those in force for it: nobody else knows the node yet that the server writes as from now on. */
+  /** The settings inside the transaction: no other server knows yet the node that servers will write as. */
   readonly #settings: Settings
   readonly #end: (isCommitted: boolean) => Promise<void>
 
@@ -115,7 +115,7 @@ class Replacement implements StoreRestore {
 
   static async open(core: PostgresCore, options: PostgresRestoreOptions): Promise<Replacement> {
     const nodeId = core.newNodeId()
-    await core.nodeNames.intern([nodeId]) // others may write as this node before they write anything else
+    await core.nodeNames.intern([nodeId]) // other servers may write as this node next
     let begin: (begun: Begun) => void = () => {}
     let finish: (isCommitted: boolean) => void = () => {}
     const begun = new Promise<Begun>((resolve) => {
@@ -127,19 +127,20 @@ class Replacement implements StoreRestore {
     let hasBegun = false
     const ended = core.db.transaction(
       async (queries) => {
-        // What was added through a first attempt cannot be added again.
+        // Whatever a first attempt has added cannot be added again.
         if (hasBegun) throw new StoreError('STORE_UNAVAILABLE', 'The restore was interrupted.')
         await removeEverything(queries, core, { ...options, nodeId })
         const settings = await core.refresh(queries)
         hasBegun = true
         begin({ transaction: queries, settings })
         if (!(await finished)) throw new RolledBack()
-        // Who waits for the counters has planned by the old log. Last, because what is added here goes by the epoch, too.
+        // Those who wait for the counters have planned for the old log. Last, because what is added here depends on
+        // the epoch too.
         await core.bumpEpoch(queries)
       },
       { isLong: true },
     )
-    ended.catch(() => {}) // seen by whoever awaits it below
+    ended.catch(() => {}) // awaited below
     const end = async (isCommitted: boolean): Promise<void> => {
       finish(isCommitted)
       await ended.catch((error: unknown) => {
@@ -196,12 +197,12 @@ async function removeEverything(
   options: RestoreOptions & { readonly nodeId: string },
 ): Promise<void> {
   const { mode, maxDeliverySequence, serverNodeIds = [], nodeId, recordedSchema } = options
-  // First of all, so that nobody commits in between.
+  // First, so that no other commit comes in between.
   const [row] = await transaction.rows<[number]>(
     'SELECT delivery_sequence FROM {counters} WHERE id = 1 FOR UPDATE',
   )
   const [ownMaxSequence] = row ?? [0]
-  if (mode === 'empty') assertEmpty(await hasEntries(transaction)) // again, now that nobody else commits
+  if (mode === 'empty') assertEmpty(await hasEntries(transaction)) // again, now that no other commit is possible
   if (recordedSchema) await joinSchema(core.db, transaction, recordedSchema)
   const base = restoredBase(maxDeliverySequence, { ownMaxSequence, nowMs: core.runtime.now() })
   for (const table of ['operations', 'dropped', 'scope', 'records', 'blob_refs', 'write_results']) {
@@ -217,7 +218,7 @@ async function removeEverything(
   await transaction.rows('UPDATE {counters} SET delivery_sequence = $1, operation_count = 0 WHERE id = 1', [
     base,
   ])
-  await metaTable.remove(transaction, 'doubtful_through') // who was before that reads all of this log as well
+  await metaTable.remove(transaction, 'doubtful_through') // all clients will read all of the new log
   await metaTable.set(transaction, 'log_replaced_at', core.runtime.now())
   const settings = await core.refresh(transaction)
   await replaceServerNode(transaction, settings, { nodeId, otherNodeIds: serverNodeIds })
@@ -228,7 +229,7 @@ async function hasEntries(transaction: Transaction): Promise<boolean> {
   return row?.[0] === true
 }
 
-/** Quoted. Whoever has no more use for the table of a removed collection may have dropped it. */
+/** The quoted names of kept tables. The operator may have dropped that of a removed collection. */
 async function readKeptTables(transaction: Transaction, { db }: PostgresCore): Promise<string[]> {
   const schema = await metaTable.get(transaction, 'schema')
   const tables = keptTables(schema === null ? null : parseStoredSchema(schema)).map((name) => db.table(name))
@@ -267,7 +268,7 @@ async function writeNodes(
       ON CONFLICT (key) DO UPDATE SET value = greatest(m.value::bigint, excluded.value::bigint)::text`,
     [nodes.map(({ nodeId }) => nodeId), nodes.map(({ maxSequence }) => maxSequence)],
   )
-  // What this server authors next is numbered above what it authored in its former life.
+  // The server's next operations get numbers above those that it used in its former life.
   await transaction.rows(
     `UPDATE {counters} SET server_sequence = greatest(server_sequence,
       (SELECT max_sequence FROM {nodes} WHERE node_id = $1)) WHERE id = 1`,

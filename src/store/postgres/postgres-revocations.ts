@@ -53,7 +53,7 @@ export class PostgresRevocations {
   }
 }
 
-/** One after the other with those of other transactions: who reads a version has read all below it. */
+/** Writes revocations, one transaction after the other: a reader of a version has read all versions below it. */
 export async function writeRevocations(
   transaction: Transaction,
   revocations: readonly BackupRevocation[],

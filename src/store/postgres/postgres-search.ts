@@ -3,11 +3,11 @@ import type { LoggedOperation, OperationFilter, OperationPage } from '../operati
 import type { Parameter, PostgresDatabase } from './database.ts'
 import { encodeRecordId } from './record-id.ts'
 
-// The rows of a node are sorted again for each page. Of a node with more rows than this, a walk
-// through the whole log is less work.
+// The rows of a node are sorted again for each page. For a node with more rows than this, a walk through the whole
+// log is less work.
 const MAX_SORTED_ROWS = 20_000
 
-// One statement reads so many rows of the log at most, and ends well before its timeout.
+// Most rows of the log that one statement reads, so that it ends well before its timeout.
 const MAX_SCANNED_ROWS = 200_000
 
 /** @see OperationSearch.readOperations */
@@ -64,7 +64,7 @@ async function readEnd(db: PostgresDatabase): Promise<number> {
   return row?.[0] ?? 0
 }
 
-/** The log has gaps, below a restored one a very large one. */
+/** The end of a scan of limited length, because the log has gaps, a very large one below a restored log. */
 async function endOfScan(db: PostgresDatabase, after: number, end: number): Promise<number> {
   const [row] = await db.rows<[number]>(
     'SELECT seq FROM {operations} WHERE seq > $1 AND seq <= $2 ORDER BY seq OFFSET $3 LIMIT 1',
@@ -75,7 +75,7 @@ async function endOfScan(db: PostgresDatabase, after: number, end: number): Prom
 
 /**
  * @param parametersBefore of the statement that the conditions become part of
- * @returns null: nothing can match, because nobody has written into the collection
+ * @returns null: nothing can match, because nothing was written to the collection
  */
 async function conditionsOf(
   db: PostgresDatabase,
@@ -100,7 +100,7 @@ async function conditionsOf(
   let hasFewRows = false
   if (nodeId !== undefined) {
     hasFewRows = recordId === undefined && (await hasFewRowsOf(db, nodeId))
-    // A sum keeps PostgreSQL from an index.
+    // A sum keeps PostgreSQL from using an index.
     const column = hasFewRows ? 'o.node' : 'o.node + 0'
     parts.push(`${column} = (SELECT id FROM {nodes} WHERE node_id = ${place(nodeId)})`)
   }

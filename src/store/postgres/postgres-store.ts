@@ -94,7 +94,7 @@ export async function createPostgresServerStore(
   }
 }
 
-/** The parts of a store in PostgreSQL, for what reads or writes. */
+/** The parts of a store in PostgreSQL, for its reads and writes. */
 interface Parts {
   readonly core: PostgresCore
   readonly tracking: ScopeTracking
@@ -102,14 +102,14 @@ interface Parts {
   readonly revocations: PostgresRevocations
 }
 
-/** What is known of a store in PostgreSQL without asking the database, and stays so once it is closed. */
+/** Properties of a store in PostgreSQL that are known without asking the database, even after it is closed. */
 interface Known {
   readonly ownSchema: SchemaDefinition | null
   readonly settings: Pick<Settings, 'serverNodeId' | 'formerNodeIds'>
   readonly knownEnd: Pick<KnownEnd, 'doubtfulThrough' | 'note' | 'subscribe'>
 }
 
-/** The operation log and the tables in PostgreSQL. Any number of processes write. */
+/** The operation log and the tables in PostgreSQL, for any number of writing processes. */
 export class PostgresServerStore implements ServerStore {
   readonly #access: StoreAccess<Parts>
   readonly #known: Known
@@ -433,7 +433,7 @@ export class PostgresServerStore implements ServerStore {
       await this.#access.read(({ core }) => core.log.readEnd())
       return
     }
-    // A write, because a full disk and a replica still answer questions.
+    // A write, because a full disk or a replica would still answer queries.
     await this.#access.write(({ core }) => metaTable.set(core.db, 'health_checked_at', core.runtime.now()))
   }
 

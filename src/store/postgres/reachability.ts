@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import type { Runtime, Timer } from '../../core/runtime.ts'
 import { isUnanswered } from './postgres-errors.ts'
 
-/** A statement that waits for longer makes us look whether the database can be reached at all. */
+/** A statement that waits for longer makes us check whether the database can be reached at all. */
 const SUSPICION_MS = 4000
 const RETRY_MS = 500
 
@@ -13,9 +13,9 @@ interface Waiting {
 }
 
 /**
- * Notices that no packet comes back from the database: TCP itself takes a quarter of an hour for
- * that. A statement may wait for long and rightly, so where one does, another connection is tried. If that
- * is not answered either, every connection is ended, whoever waits is told, and whoever comes is told at once.
+ * Notices that no packet comes back from the database, for which TCP itself takes a quarter of an hour. A statement
+ * may rightly wait for long, so when one does, another connection is tried. If that is not answered either, every
+ * connection is ended, and all waiting and later calls fail at once.
  *
  *   reachable ─▶ (a statement waits) ─▶ a connection is tried ─▶ (no answer) ─▶ unreachable
  *       ▲                                                                        │
@@ -25,19 +25,19 @@ export class Reachability {
   readonly #runtime: Runtime
   readonly #tryConnection: () => Promise<void>
   readonly #sockets = new Set<Socket>()
-  /** What is waited for, the oldest first. */
+  /** The awaited answers, the oldest first. */
   readonly #waiting = new Set<Waiting>()
   #timer: Timer | null = null
   #isReachable = true
   #isClosed = false
 
-  /** @param tryConnection opens a connection and ends it; rejects when there was no answer in good time */
+  /** @param tryConnection opens a connection and ends it; rejects when there was no answer in time */
   constructor(runtime: Runtime, tryConnection: () => Promise<void>) {
     this.#runtime = runtime
     this.#tryConnection = tryConnection
   }
 
-  /** A socket for a connection, which is ended when the database cannot be reached. */
+  /** A socket for a connection, which is destroyed when the database cannot be reached. */
   openSocket(): Socket {
     const socket = new Socket()
     this.#sockets.add(socket)
@@ -49,7 +49,7 @@ export class Reachability {
     return this.#isReachable
   }
 
-  /** Waits for what the database answers. */
+  /** Awaits an answer of the database. */
   answer<Result>(answer: Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       const entry = { since: this.#runtime.monotonicNow(), reject }
@@ -59,12 +59,12 @@ export class Reachability {
     })
   }
 
-  /** Tells everybody who still waits. */
+  /** Fails all waiting calls. */
   giveUp(error: Error): void {
     for (const { reject } of this.#waiting) reject(error)
   }
 
-  /** Ends what is still open; nothing waits for an answer any more. */
+  /** Destroys open sockets; no answer is awaited any more. */
   close(): void {
     this.#isClosed = true
     this.#timer?.cancel()

@@ -5,8 +5,8 @@ import type { DeliveryPage, DeliveryQuery, LogEntry } from '../store.ts'
 import type { PostgresLog } from './postgres-log.ts'
 
 /**
- * Reads one page of what a view sees: what `delivery/read-page.ts` does for stores that answer at
- * once, in few round trips and with the bytes of each bounded by the database.
+ * Reads one page of what a view shows: the counterpart of `delivery/read-page.ts`, with few round trips, and with
+ * the bytes of each bounded by the database.
  *
  * @param end the end of the log: everything up to it can be read, whatever is committed meanwhile
  */
@@ -49,10 +49,10 @@ interface Range {
   readonly maxBytes: number
 }
 
-/** The next entries to look at. */
+/** The next entries to examine. */
 interface Chunk {
   readonly entries: readonly LogEntry[]
-  /** Nothing is left up to here once they are looked at; 0 where that is not known. */
+  /** Nothing is left up to here once they are examined; 0 where unknown. */
   readonly doneThrough: number
 }
 
@@ -68,11 +68,11 @@ async function readIndexed(log: PostgresLog, keys: readonly IndexKey[], range: R
   const wanted = sequences.slice(0, range.limit)
   const entries = await log.readEntries(wanted, range.maxBytes)
   if (isEnd && entries.length === sequences.length) return { entries, doneThrough: range.end }
-  // Without entries: they were dropped since the index was read.
+  // Without entries: they were dropped after the index was read.
   return { entries, doneThrough: entries.length === 0 ? (wanted.at(-1) ?? 0) : 0 }
 }
 
-/** For each stream, the key with the fewest entries ahead among those that all lead to it. */
+/** For each stream, the key with the fewest entries ahead, among those that all lead to it. */
 async function rarestKeys(
   log: PostgresLog,
   streams: readonly Stream[],

@@ -4,8 +4,8 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const UUID_BYTES = 16
 
 /**
- * A record id as `_kora_records` holds it: 16 bytes for a UUID in lower case, else its UTF-8, with
- * a zero byte in front where that would be 16 bytes too. No id begins with a zero.
+ * The form of a record id in `_kora_records`: 16 bytes for a UUID in lower case, otherwise its UTF-8, preceded by a
+ * zero byte if that would also be 16 bytes long. No id begins with a zero byte.
  */
 export function encodeRecordId(recordId: string): Buffer {
   if (recordId.length === 36 && UUID.test(recordId)) return Buffer.from(recordId.replaceAll('-', ''), 'hex')
@@ -13,7 +13,7 @@ export function encodeRecordId(recordId: string): Buffer {
   return text.length === UUID_BYTES ? Buffer.concat([Buffer.of(0), text]) : text
 }
 
-/** The id that `encodeRecordId` was given. */
+/** Returns the argument of `encodeRecordId`. */
 export function decodeRecordId(stored: Buffer): string {
   if (stored.length !== UUID_BYTES) return stored.toString('utf8', stored[0] === 0 ? 1 : 0)
   return uuidText(stored)

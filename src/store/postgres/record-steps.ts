@@ -2,16 +2,16 @@ import type { Queries, Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import type { RecordRow } from './postgres-log.ts'
 
-// What one transaction holds its records for is some 50 ms then.
+// With these limits a transaction locks its records for some 50 ms.
 const RECORDS_PER_STEP = 200
 const ROWS_PER_STEP = 5000
 /**
- * Bytes of states, and of the operations where they are read: a rich text that was edited often may have many
+ * Bytes of states and, where they are read, of operations: a rich text that was edited often may have many
  * megabytes.
  */
 const BYTES_PER_STEP = 8 * 1024 * 1024
 
-/** The records that one step of a longer work takes. Locked: nobody else changes them before the transaction ends. */
+/** The records in one step of a longer work, locked until the transaction ends. */
 export interface RecordStep {
   readonly rows: readonly RecordRow[]
   /** True when there are no more. */
@@ -19,13 +19,13 @@ export interface RecordStep {
 }
 
 export interface RecordStepOptions {
-  /** Records above this number. */
+  /** Only records above this number. */
   readonly after: number
   /** True where the histories of the records are read, too. */
   readonly readsHistories: boolean
 }
 
-/** The next records of a collection that one step has time and memory for, and always one while there are any. */
+/** The next records of a collection that fit into one step, at least one while there are any. */
 export async function readRecordStep(
   { log, collections }: PostgresCore,
   transaction: Transaction,
@@ -51,7 +51,7 @@ interface RecordSize {
 
 interface MeasuredRecords {
   readonly sizes: readonly RecordSize[]
-  /** True when the last of them may have more. */
+  /** True when the last of them may have more rows. */
   readonly isCut: boolean
 }
 
@@ -68,7 +68,7 @@ async function measureStates(
   return { sizes: rows.map(([ref, bytes]) => ({ ref, bytes })), isCut: false }
 }
 
-/** Looks at no more rows of the log than a step may have, however many the records have. */
+/** Examines no more rows of the log than a step may have, however many the records have. */
 async function measureWithHistories(
   queries: Queries,
   collectionId: number,

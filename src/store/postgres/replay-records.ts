@@ -5,13 +5,13 @@ import type { RecordRow } from './postgres-log.ts'
 
 export interface ReplayedRecords {
   readonly collection: string
-  /** Locked. */
+  /** Locked rows. */
   readonly rows: readonly RecordRow[]
-  /** Those in force for the transaction. Default: those of the server. */
+  /** The settings inside the transaction. Default: those of the server. */
   readonly settings?: PostgresCore['settings']
 }
 
-/** Folds records of a collection again from the log and writes them. */
+/** Replays records of a collection and writes them. */
 export async function replayRecords(
   core: PostgresCore,
   transaction: Transaction,

@@ -5,15 +5,15 @@ import { INTERNAL_TABLES } from './layout.ts'
 import { metaTable } from './meta-table.ts'
 import { openFailure } from './postgres-errors.ts'
 
-/** Rights of the role, as the database tells them without being asked for anything else. */
+/** Rights of the role, which the database tells without any right. */
 export interface Rights {
   readonly role: string
   readonly database: string
   readonly mayCreateSchema: boolean
-  /** null: the schema does not exist; so below */
+  /** null: the schema does not exist; the same applies below */
   readonly mayUseSchema: boolean | null
   readonly mayCreateTables: boolean | null
-  /** null: the schema holds no store */
+  /** null: the schema has no store */
   readonly mayReadMeta: boolean | null
 }
 
@@ -34,9 +34,9 @@ export async function readRights(db: PostgresDatabase): Promise<Rights> {
 }
 
 /**
- * Sees that the role may look at what is there.
+ * Checks that the role may read what exists.
  *
- * @param isReader it is not to write either
+ * @param isReader true when it need not write either
  * @throws StoreError `STORE_OPEN_FAILED`
  */
 export function requireReading(db: PostgresDatabase, rights: Rights, isReader: boolean): void {
@@ -54,7 +54,7 @@ export function requireReading(db: PostgresDatabase, rights: Rights, isReader: b
 }
 
 /**
- * Sees that the role may create tables, and their schema where it does not exist.
+ * Checks that the role may create tables, and their schema where it does not exist.
  *
  * @throws StoreError `STORE_OPEN_FAILED`
  */
@@ -75,7 +75,7 @@ export function requireCreating(db: PostgresDatabase, rights: Rights): void {
 }
 
 /**
- * Sees that the role owns the tables: what this release adds to them only their owner can add.
+ * Checks that the role owns the tables, because only their owner can make the additions of this release.
  *
  * @throws StoreError `STORE_OPEN_FAILED`
  */
@@ -91,11 +91,12 @@ export async function requireOwnership(db: PostgresDatabase): Promise<void> {
   )
 }
 
-/** What some part of a server does with every table. */
+/** The rights on every table that some part of a server needs. */
 const WRITING = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 
 /**
- * Sees that the role may write the tables of a store that is there. A server would start otherwise, and never be ready.
+ * Checks that the role may write the tables of an existing store. Otherwise a server would start, but never be
+ * ready.
  *
  * @throws StoreError `STORE_OPEN_FAILED`
  */

@@ -2,22 +2,25 @@ import type { Timer } from '../../core/runtime.ts'
 import type { Queries } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 
-/** A row of `_kora_servers` that was not renewed for so long is of a process that is dead, or cut off: the same to the others. */
+/**
+ * Age at which a row of `_kora_servers` belongs to a process that is dead or cut off, which is the same to the
+ * others.
+ */
 export const LEASE_SECONDS = 15
 export const RENEW_INTERVAL_MS = 4000
 
-/** True of the rows of servers; the others are of processes that are none, or not yet. */
+/** Matches rows of servers; the others are of processes that are not servers, or not yet. */
 export const IS_SERVER = "NOT starts_with(id, 'schema ')"
 
 /**
- * Says in `_kora_servers` to which schema version this process has brought the tables, from the commit that does on and
- * until its own row as a server says so: an earlier server that starts meanwhile must not turn them back. A process
- * that becomes no server, as a command does, lets the lease run out.
+ * Shows in `_kora_servers` to which schema version this process has brought the tables: from the commit that does
+ * so until its own row as a server shows it. An earlier server that starts meanwhile must not revert them. A
+ * process that does not become a server, such as a command, lets the lease run out.
  */
 export class SchemaLease {
   readonly #core: PostgresCore
   readonly #id: string
-  /** The version that is kept; null: none. */
+  /** The version that is shown; null: none. */
   #version: number | null = null
   #timer: Timer | null = null
   #renewing: Promise<void> | null = null
@@ -32,7 +35,10 @@ export class SchemaLease {
     return this.#version !== null
   }
 
-  /** The latest schema version that a server runs with, or another process has brought the tables to; 0 for none. */
+  /**
+   * The latest schema version that another server runs with, or another process has brought the tables to; 0 for
+   * none.
+   */
   async latestOfOthers(queries: Queries): Promise<number> {
     const [row] = await queries.rows<[number | null]>(
       `SELECT max(schema_version) FROM {servers}
@@ -42,7 +48,10 @@ export class SchemaLease {
     return row?.[0] ?? 0
   }
 
-  /** Takes it, or renews it once. The time is that of the statement: its transaction may have begun long ago. */
+  /**
+   * Takes the lease, or renews it once. Its time is that of the statement, because the transaction may have begun
+   * long ago.
+   */
   async take(queries: Queries, version: number): Promise<void> {
     await queries.rows(
       `INSERT INTO {servers} (id, schema_version, seen_at) VALUES ($1, $2, clock_timestamp())
@@ -51,14 +60,14 @@ export class SchemaLease {
     )
   }
 
-  /** Takes it and renews it, until it is ended or this process closes its store. */
+  /** Takes the lease and renews it, until it is ended or this process closes its store. */
   async keep(version: number): Promise<void> {
     await this.take(this.#core.db, version)
     this.#version = version
     if (this.#timer === null) this.#schedule()
   }
 
-  /** Ends it at once. */
+  /** Ends the lease at once. */
   async end(): Promise<void> {
     await this.#stopRenewing()
     await this.#core.db.rows('DELETE FROM {servers} WHERE id = $1', [this.#id]).catch(() => {
@@ -66,7 +75,7 @@ export class SchemaLease {
     })
   }
 
-  /** Lets it run out. */
+  /** Stops renewing, so that the lease runs out. */
   async stop(): Promise<void> {
     this.#isStopped = true
     await this.#stopRenewing()
@@ -91,7 +100,7 @@ export class SchemaLease {
     if (this.#version === null) return
     this.#renewing ??= this.take(this.#core.db, this.#version)
       .catch(() => {
-        // The database does not answer: asked again at the next interval.
+        // The database does not answer: the next interval tries again.
       })
       .finally(() => {
         this.#renewing = null

@@ -36,7 +36,10 @@ import type { SchemaLease } from './schema-lease.ts'
 import type { ScopeTracking } from './scope-tracking.ts'
 import { retryWithShortLocks, type WithShortLocks } from './short-locks.ts'
 
-/** An index of a table that others write to: made beside them, after the transaction of the tables. */
+/**
+ * An index of a table that is in use: it is created beside the writers, after the transaction that changes the
+ * tables.
+ */
 interface PendingIndex {
   readonly name: string
   readonly sql: string
@@ -44,12 +47,12 @@ interface PendingIndex {
 
 const STRAY_ROWS_PER_STEP = 200
 
-/** Brings tables and records to what a schema asks for, while other servers go on. */
+/** Migrates tables and records to a new schema, while other servers go on. */
 export class SchemaMigration {
   readonly #core: PostgresCore
   readonly #tracking: ScopeTracking
   readonly #lease: SchemaLease
-  /** True while the tables are all that the schema of this process asks for. */
+  /** True while the tables have everything that the schema of this process needs. */
   #isPrepared = false
 
   constructor(core: PostgresCore, tracking: ScopeTracking, lease: SchemaLease) {
@@ -58,14 +61,14 @@ export class SchemaMigration {
     this.#lease = lease
   }
 
-  /** Collections whose tables are not yet filled. */
+  /** Collections whose tables are not complete yet. */
   async unfinished(): Promise<ReadonlySet<string>> {
     return new Set((await this.#pending(this.#core.db)).map((work) => work.collection))
   }
 
   /**
-   * The tables, when the collection has one that is filled. Asked once: what another server does to them
-   * later keeps their rows.
+   * The tables, if the collection has one that is complete. Checked once: whatever other servers do later keeps the
+   * rows.
    *
    * @throws StoreError `STORE_UNAVAILABLE`, `NO_SCHEMA`
    * @throws SchemaError `UNKNOWN_COLLECTION`
@@ -84,10 +87,10 @@ export class SchemaMigration {
     await prepareRichText(next)
     if (!(await this.#isDone(next)) && !(await this.#isOutrun(core.db, next)))
       await this.#change(next, options)
-    // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
+    // Even when nothing changed, because the stored schema lacks the resolvers, which are functions.
     core.ownSchema = withEarlierFields(next, await this.#recorded(core.db))
     await core.refresh()
-    // The tables of a later version may be on the way still.
+    // Tables of a later version may still be incomplete.
     this.#isPrepared = (await this.unfinished()).size === 0
     for (const [collection, { scope }] of Object.entries(next.collections)) {
       for (const field of scope) {
@@ -96,13 +99,13 @@ export class SchemaMigration {
     }
   }
 
-  /** What the tables are for, and were. */
+  /** The schema that the tables follow, with what is remembered of earlier ones. */
   async recorded(): Promise<SchemaDefinition | null> {
     return this.#core.isEmpty ? null : this.#recorded(this.#core.db)
   }
 
   /**
-   * Joins the schema of another store to what is recorded here.
+   * Joins the schema of another store with the one recorded here.
    *
    * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
    */
@@ -112,7 +115,7 @@ export class SchemaMigration {
       await core.transaction(async (transaction) => {
         const { isFirst, steps, materialized } = await joinSchema(core.db, transaction, other)
         if (isFirst) await this.#setPending(transaction, mergeWork([], workOf({ steps }), materialized))
-        await core.bumpEpoch(transaction) // last, as in any change of the tables
+        await core.bumpEpoch(transaction) // last, as in every change of the tables
       })
       await rememberIn(core)
       await core.refresh()
@@ -139,7 +142,7 @@ export class SchemaMigration {
     return { isUpToDate, statements, changes: plan.changes }
   }
 
-  /** Folds the records of the collections again and writes their rows. */
+  /** Replays the records of the collections and writes their rows. */
   async rebuild(
     schema: SchemaDefinition,
     collections: readonly string[],
@@ -170,13 +173,13 @@ export class SchemaMigration {
       if (!(await this.#isCurrent(next)) && !(await this.#changeTables(next))) return
       this.#core.ownSchema = withEarlierFields(next, await this.#recorded(this.#core.db))
       await this.#core.refresh()
-      await this.#lease.keep(next.version) // last: where the own row takes over, it has to say this version
+      await this.#lease.keep(next.version) // last: the own row, which then replaces it, has to show this version
       await this.#createIndexes()
       await this.#finish(options)
     })
   }
 
-  /** Changes tables and fills them, one server at a time. Where that fails, they may stay half-filled. */
+  /** Changes tables and fills them, one server at a time. If that fails, they may stay half-filled. */
   async #fill(action: () => Promise<void>): Promise<void> {
     const core = this.#core
     const onWaiting = (): void => core.logWaiting('another server changes the tables')
@@ -201,9 +204,9 @@ export class SchemaMigration {
   }
 
   /**
-   * True while servers of a later schema version run, or one brings the tables to it: during a rolling update, a
-   * server of the earlier one that starts again must not turn the tables back under them. It works with the tables
-   * as they are, which hold everything that it knows.
+   * True while servers of a later schema version run, or one is migrating the tables to it: during a rolling
+   * update, a restarted server of the earlier version must not revert the tables. It works with them as they are,
+   * since they have everything that it knows.
    */
   async #isOutrun(queries: Queries, schema: SchemaDefinition): Promise<boolean> {
     const running = await this.#lease.latestOfOthers(queries)
@@ -212,7 +215,7 @@ export class SchemaMigration {
     return true
   }
 
-  /** @param previous what the tables were made for; null for a new store */
+  /** @param previous the schema that the tables were made for; null for a new store */
   async #planChange(
     queries: Queries,
     previous: SchemaDefinition | null,
@@ -228,9 +231,10 @@ export class SchemaMigration {
   }
 
   /**
-   * All changes of structure in one transaction, with a note of what is then to be done beside others.
+   * Makes all changes of structure in one transaction, and notes the work that is then to be done while others
+   * write.
    *
-   * @returns false when a later version has outrun this one: nothing is changed then
+   * @returns false when a later version is ahead of this one: nothing is changed then
    */
   async #changeTables(next: SchemaDefinition): Promise<boolean> {
     const { db } = this.#core
@@ -245,7 +249,7 @@ export class SchemaMigration {
     next: SchemaDefinition,
     withShortLocks: WithShortLocks,
   ): Promise<boolean> {
-    // Asked again: while this one waited, for its turn or for the tables, another may have changed them.
+    // Checked again, because the tables may have changed while this process waited for its turn or for them.
     if (await this.#isOutrun(transaction, next)) return false
     const plan = await this.#planChange(transaction, await this.#recorded(transaction), next)
     assertNothingRefused(plan)
@@ -264,18 +268,18 @@ export class SchemaMigration {
     await metaTable.set(transaction, 'schema', serializeStoredSchema(plan.materialized))
     await metaTable.set(transaction, 'schema_fingerprint', schemaFingerprint(next))
     await this.#lease.take(transaction, next.version)
-    // Last, because it holds every other commit: from the next one on, all servers write these tables.
+    // Last, because it blocks every other commit: from the next one on, all servers write these tables.
     await this.#core.bumpEpoch(transaction)
     return true
   }
 
-  /** Without locking the tables, which takes as long as other transactions do. */
+  /** Creates indexes without locking the tables, which takes as long as other transactions do. */
   async #createIndexes(): Promise<void> {
     const { db } = this.#core
     for (let [index, ...others] = await this.#pendingIndexes(db); index; [index, ...others] = others) {
       const name = db.table(index.name)
       const onWaiting = (): void => this.#core.logHeldUp(`the index ${name} is made once they have ended`)
-      // What an interrupted attempt has left is no index yet.
+      // An interrupted attempt may have left an invalid index.
       await runLongStatement(db, `DROP INDEX CONCURRENTLY IF EXISTS ${name}`, onWaiting)
       await runLongStatement(
         db,
@@ -314,7 +318,7 @@ export class SchemaMigration {
     else await metaTable.set(queries, 'schema_change', JSON.stringify(pending))
   }
 
-  /** In steps, between which others may write. */
+  /** Moves the data in steps, between which others can write. */
   async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
     const core = this.#core
     if ((await this.#pending(core.db)).length === 0) return // without a transaction, as at most starts
@@ -338,7 +342,7 @@ export class SchemaMigration {
     })
     const shown = rows.filter(({ state }) => state.isPurged !== true)
     const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
-    // They may have a row from before their collection was out of the schema.
+    // They may have a row from before their collection was removed from the schema.
     if (forgotten.length > 0) await core.settings.tables?.remove(transaction, collection, forgotten)
     if (work.replays) await replayRecords(core, transaction, { collection, rows: shown })
     else core.settings.tables?.write(transaction, collection, shown)
@@ -351,7 +355,7 @@ export class SchemaMigration {
     return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
   }
 
-  /** Removes rows that no record stands behind: somebody else's, or left by damage. */
+  /** Removes rows without a record, which other programs have written, or damage has left. */
   async #removeStrayRows(collection: string): Promise<void> {
     const core = this.#core
     for (let after: string | null = ''; after !== null; ) {

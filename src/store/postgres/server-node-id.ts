@@ -5,8 +5,8 @@ import { metaTable } from './meta-table.ts'
 import type { Settings } from './settings.ts'
 
 /**
- * Sees to it that the database holds a node id that servers write under which were given none. They share
- * it; the sequence numbers of all come from one counter.
+ * Makes sure that the database has a node id for servers that were given none. They share it, and take their
+ * sequence numbers from one counter.
  */
 export async function ensureServerNodeId(db: PostgresDatabase, runtime: Runtime): Promise<void> {
   if ((await metaTable.get(db, 'node_id')) !== null) return
@@ -16,18 +16,19 @@ export async function ensureServerNodeId(db: PostgresDatabase, runtime: Runtime)
 }
 
 export interface NodeReplacement {
-  /** The node that the servers write as from now on. One that the application has chosen is the present one. */
+  /** The node that the servers will write as. If the application has chosen one, it is the present one. */
   readonly nodeId: string
-  /** Nodes that the servers wrote as before, beside the present one. */
+  /** Nodes, beside the present one, that the servers wrote as before. */
   readonly otherNodeIds?: readonly string[]
-  /** How many numbers of the present node may have been given that the counter does not know of. */
+  /** How many numbers the present node may have used that the counter does not know of. */
   readonly lostNumbers?: number
 }
 
 /**
- * Makes the present node of the servers a former one, of which devices are asked for what they hold, and begins another
- * one at 1: of the present one, the log lacks operations that devices may hold, and their numbers must not be given
- * again. A node that was chosen stays, and goes on above them. The row of the counters must be locked.
+ * Retires the present node of the servers and starts another one at number 1. The log lacks operations of the
+ * present node that devices may have; their numbers must not be given again, and devices are asked for what they
+ * have of a former node. A node that the application has chosen stays, and continues above those numbers. The row
+ * of the counters must be locked.
  *
  * @param present the settings in force
  */
@@ -41,7 +42,7 @@ export async function replaceServerNode(
   const serverBase = Number((await metaTable.get(transaction, 'server_base')) ?? 0)
   await metaTable.set(transaction, 'server_base', Math.max(serverBase, lastNumber) + lostNumbers)
   await transaction.rows('UPDATE {counters} SET server_sequence = 0 WHERE id = 1')
-  // Where the present node was chosen, servers beside this one may have been given none.
+  // If the present node was chosen, servers beside this one may use the shared one.
   const shared = (await metaTable.get(transaction, 'node_id')) ?? serverNodeId
   const former = addFormerNodes(formerNodeIds, [shared, serverNodeId, ...otherNodeIds], nodeId)
   await metaTable.set(transaction, 'former_node_ids', serializeFormerNodes(former))
