@@ -1,4 +1,4 @@
-/** The name of a schema, table or column in SQL: quoted, which keeps it apart from keywords and as it is written. */
+/** Quotes the name of a schema, table or column for SQL: this keeps its case, and it may be a keyword. */
 export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }

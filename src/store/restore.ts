@@ -7,31 +7,34 @@ import type { DroppedOperation } from './compaction/compaction.ts'
 import type { RevocationSubject } from './revocations.ts'
 
 export interface ListedNode {
-  /** Where `listNodes` goes on from. */
+  /** The `after` of the `listNodes` call that continues here. */
   readonly position: number
   readonly nodeId: string
   /** The user that the node is bound to. */
   readonly userId: string | null
-  /** Its entry of the version vector; 0 for none. */
+  /** The node's entry in the version vector; 0 if it has none. */
   readonly maxSequence: number
 }
 
 const RESTORE_MODES = ['empty', 'merge', 'replace'] as const
 
-/** `empty` refuses a store that holds something. */
+/** `empty` refuses a store that contains anything. */
 export type RestoreMode = (typeof RESTORE_MODES)[number]
 
 export interface RestoreOptions {
   /**
-   * `merge` adds what is missing and commits as it goes; `replace` puts all of it in the place of what was there, and
-   * so does `empty`, where that is nothing at the moment when it would be gone.
+   * `merge` adds what is missing and commits as it goes; `replace` replaces everything in the store; so does
+   * `empty`, which checks before its commit that there is nothing to lose.
    */
   readonly mode: RestoreMode
-  /** The highest delivery sequence of the store that the backup was made of. */
+  /** The highest delivery sequence of the backed-up store. */
   readonly maxDeliverySequence: number
-  /** The nodes that the server of the backup was when it was made, and before that. Default: none. */
+  /** The node ids of the backed-up server, present and former. Default: none. */
   readonly serverNodeIds?: readonly string[]
-  /** What the backed up store had recorded of its schemas, for `joinSchemas`: before anything else. Default: nothing. */
+  /**
+   * The schemas that the backed-up store had recorded, for `joinSchemas`: joined before anything else. Default:
+   * none.
+   */
   readonly recordedSchema?: SchemaDefinition | null
 }
 
@@ -43,60 +46,61 @@ export interface RestoredOperation {
 export interface RestoreCounts {
   readonly applied: number
   readonly duplicate: number
-  /** Another operation is stored under the same id. */
+  /** Refused because another operation is stored under the same id. */
   readonly refused: number
 }
 
 /**
- * A restore that runs. Add the operations first: the version vector tells devices what they need
- * not send again, so it may not move before they are stored.
+ * A restore in progress. Add the operations first: the version vector tells devices what they need not send again,
+ * so it may not advance before they are stored.
  */
 export interface StoreRestore {
   /** In delivery order; constraints and relations are not applied again (`AppendRequest.isHistory`). */
   addOperations(operations: readonly RestoredOperation[]): Promise<RestoreCounts>
   /**
-   * What the backed up store had dropped, so that it is recognised when it comes again. After the
-   * operations, because it belongs to their records; what the store holds itself is left out.
+   * Adds the operations that the backed-up store had dropped, so that they are recognised when they come again. Add
+   * them after the operations, because they belong to the same records. Operations that the store holds itself are
+   * skipped.
    *
    * @returns how many were added
    */
   addDropped(dropped: readonly DroppedOperation[]): Promise<number>
   /**
-   * Folds records again, as far as their notes may change them. Once all notes of a record are there: without
-   * them it is not known when it lived, and the operations were folded without them.
+   * Folds records again if their notes may change them. Call it once all notes of a record are there: the
+   * operations were folded without them, and only they tell when the record lived.
    */
   replayNoted(records: readonly RecordKey[]): Promise<void>
   addNodes(nodes: readonly Omit<ListedNode, 'position'>[]): Promise<void>
   addRevocations(revocations: readonly (RevocationSubject & { readonly revokedAt: number })[]): Promise<void>
   /**
-   * Nobody sees a replacement before.
+   * Makes the restored data visible; a replacement is invisible before.
    *
-   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`, where nobody was kept from writing meanwhile
+   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`, where others could write meanwhile
    */
   commit(): Promise<void>
-  /** Leaves the store as it was; what was merged stays. */
+  /** Leaves the store as it was, except for what was already merged. */
   rollback(): Promise<void>
 }
 
-/** What backups need of a store beside its log. */
+/** What backups need from a store in addition to its log. */
 export interface RestorableStore {
   /**
-   * The schema that the tables are for, with what is remembered of those before it: that of another process, where it has
-   * changed them since. Null without tables.
+   * The schema that the tables are for, with what is remembered of earlier ones. If another process has changed the
+   * tables since, it is that process's schema. Null without tables.
    */
   readRecordedSchema(): Promise<SchemaDefinition | null>
-  /** Every node, in pages; `after` is the position of the last one seen, 0 at first. */
+  /** Lists all nodes, in pages; `after` is the position of the last one seen, 0 at first. */
   listNodes(after: number, limit: number): Promise<readonly ListedNode[]>
   /**
-   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for a mode that there is not
-   * @throws SchemaError `SCHEMA_CHANGE_REFUSED` where the schemas do not go together. @see joinSchemas
+   * @throws StoreError `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for an unknown mode
+   * @throws SchemaError `SCHEMA_CHANGE_REFUSED` where the schemas are not compatible. @see joinSchemas
    */
   openRestore(options: RestoreOptions): Promise<StoreRestore>
 }
 
 /**
- * Refuses a mode that there is not, as a program without types may give: whichever it was taken for, that might remove
- * what the store holds.
+ * Refuses an unknown mode, which a program without types may pass: any guess at what it means might remove what the
+ * store holds.
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */

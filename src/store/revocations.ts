@@ -2,7 +2,7 @@ import { StoreError } from '../core/errors.ts'
 import { isStorableText } from '../core/storable-value.ts'
 import { describeValue } from '../protocol/json-value.ts'
 
-/** Whose tokens are revoked; `value` is the id of the user or device, and '' for all. */
+/** The subject whose tokens are revoked; `value` is the id of the user or device, or '' for all. */
 export interface RevocationSubject {
   readonly kind: 'user' | 'device' | 'all'
   readonly value: string
@@ -12,28 +12,28 @@ export interface RevocationSubject {
 export interface Revocation extends RevocationSubject {
   /** ms since the epoch */
   readonly revokedAt: number
-  /** Rises with every revocation, in the order in which they become readable. */
+  /** Rises with every revocation, in the order in which revocations become visible. */
   readonly version: number
 }
 
-/** The revocations of one database: every server on it refuses by them. */
+/** The revocations in one database, which all of its servers apply. */
 export interface RevocationIndex {
   /**
    * Sets the subject's revocation under a new version; `revokedAt` never goes back.
    *
-   * @throws StoreError `INVALID_ARGUMENT` for an id that nobody can have
+   * @throws StoreError `INVALID_ARGUMENT` for an id that no user or device can have
    */
   revoke(subject: RevocationSubject, revokedAt: number): Promise<Revocation>
   /** @returns false when there was none */
   undoRevocation(subject: RevocationSubject): Promise<boolean>
   /** Revocations above a version, ascending. */
   listRevocations(afterVersion: number, limit: number): Promise<readonly Revocation[]>
-  /** Revocations of the subjects, by an index. */
+  /** Finds the revocations of the subjects, by an index. */
   findRevocations(subjects: readonly RevocationSubject[]): Promise<readonly Revocation[]>
 }
 
 /**
- * Refuses an id that a backup could not be restored with.
+ * Refuses an id that could not be restored from a backup.
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */
@@ -44,8 +44,8 @@ export function assertSubject(subject: RevocationSubject): void {
 }
 
 /**
- * False for a subject that no revocation is stored of. PostgreSQL refuses to look for such an id, or finds the one
- * that it becomes in UTF-8.
+ * False for a subject that cannot have a revocation. PostgreSQL refuses to look up such an id, or finds the id that
+ * it turns into in UTF-8.
  */
 export function isPossibleSubject({ value }: RevocationSubject): boolean {
   return isStorableText(value)

@@ -1,14 +1,14 @@
 import { StoreError } from '../core/errors.ts'
 
 export interface StoreAccessOptions {
-  /** What an error calls the database; nothing of a connection string but its database and host. */
+  /** The name of the database in errors; a connection string is reduced to its database and host. */
   readonly name: string
   readonly isReadOnly: boolean
 }
 
 /**
- * The one way to the parts of a store that get at its data: nothing else holds these, so that nothing reads a store that
- * is closed, or writes one that is only read.
+ * The only access to the parts of a store that use its data: nothing else holds them, so nothing can read a closed
+ * store, or write to a read-only one.
  */
 export class StoreAccess<Parts> {
   readonly #parts: Parts
@@ -23,7 +23,7 @@ export class StoreAccess<Parts> {
   }
 
   /**
-   * Runs what only reads.
+   * Runs an action that only reads.
    *
    * @throws StoreError `STORE_CLOSED`
    */
@@ -33,7 +33,7 @@ export class StoreAccess<Parts> {
   }
 
   /**
-   * Runs what writes.
+   * Runs an action that writes.
    *
    * @throws StoreError `STORE_CLOSED`, `STORE_UNAVAILABLE`
    */
@@ -54,7 +54,7 @@ export class StoreAccess<Parts> {
     throw new StoreError('STORE_UNAVAILABLE', `${this.#name} was opened to be read only.`)
   }
 
-  /** @returns the parts, to be ended; null when it was closed before */
+  /** @returns the parts, for the caller to end; null when it was closed before */
   close(): Parts | null {
     if (this.#isClosed) return null
     this.#isClosed = true

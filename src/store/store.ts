@@ -21,7 +21,7 @@ export interface MaterializedRecord {
   readonly _created_at: number
   /** wallTime of the record's newest operation, ms */
   readonly _updated_at: number
-  /** Present only when deleted records were asked for. */
+  /** Present only when deleted records were requested. */
   readonly _deleted?: boolean
   readonly [field: string]: unknown
 }
@@ -33,50 +33,51 @@ export interface CollectionQueryOptions {
   orderBy?: string | undefined
   /** Default `'asc'`. */
   orderDirection?: 'asc' | 'desc' | undefined
-  /** Most records to return. Default: all. */
+  /** The most records to return. Default: all. */
   limit?: number | undefined
-  /** Records to leave out before the first. Default 0. What is written between two pages moves the second one. */
+  /** Number of records to skip. Default 0. Writes between two pages shift the second one. */
   offset?: number | undefined
-  /** The last record of the page before, as it was returned: what comes later in the same order follows. Default: none. */
+  /** The last record of the previous page, as it was returned: the query continues after it. Default: none. */
   after?: MaterializedRecord | undefined
   /** Whether deleted records are returned too, with `_deleted`. Default false. */
   includeDeleted?: boolean | undefined
 }
 
-/** One operation to store, with what the guards before the store have found out. */
+/** One operation to store, with what was established before it reached the store. */
 export interface AppendRequest {
   readonly operation: Operation
-  /** The operation as it is stored and sent to clients: made once, from the validated value. */
+  /** The operation as it is stored and sent to clients: serialized once, from the validated value. */
   readonly wireJson: string
-  /** What its author may write. Checked in the transaction, on what is stored and what results. */
+  /** What its author may write. Checked inside the transaction, on the stored record and on the result. */
   readonly access: WriteAccess
   /**
-   * True when the id is known to follow from the operation's content, the record included: where nothing of
-   * the record is stored, the operation is not either. Another one may be, whose id is not its own; a store
-   * that keeps ids unique has to look for that.
+   * True when the id is known to be derived from the operation's content, its record included: if nothing of the
+   * record is stored, then the operation is not either. Another operation may still have the same id without being
+   * entitled to it, so a store that keeps ids unique has to look for that.
    */
   readonly isIdVerified?: boolean
-  /** Why it is not to be stored, whatever is. Where it is stored already it is a duplicate nevertheless. */
+  /** Why it must not be stored. If it is stored already, it is a duplicate nevertheless. */
   readonly refusal?: Refusal
   /**
-   * Why the application does not want it stored, which may have looked at the record for that: counts only where
-   * its author may write the record. Where it is stored already it is a duplicate nevertheless.
+   * Why the application refuses or ignores it. The application may have looked at the record for this, so the
+   * verdict counts only if the author may write the record. If the operation is stored already, it is a duplicate
+   * nevertheless.
    */
   readonly applicationVerdict?: Refusal | 'ignore'
   /**
-   * True for an operation that a server has accepted before, out of a backup: the rules of the schema
-   * are not applied again, and what followed from it is in the backup too.
+   * True for an operation from a backup, which a server has accepted before: the rules of the schema are not
+   * applied again, and its side effects are in the backup too.
    */
   readonly isHistory?: boolean
 }
 
 /**
- * A change that the application makes through the server. It becomes an operation of the server's
- * own node inside the transaction, stamped after everything that its record has seen.
+ * A change that the application makes through the server. Inside the transaction it becomes an operation of the
+ * server's own node, with a timestamp above everything that its record has seen.
  */
 export interface ServerWrite {
   readonly author: 'server'
-  /** Write access of the application. */
+  /** The application's write access. */
   readonly access: WriteAccess
   readonly type: OperationType
   readonly collection: string
@@ -84,20 +85,20 @@ export interface ServerWrite {
   /** Stored values; insert: every field, update: the changed ones, delete: null. */
   readonly data: FieldValues | null
   readonly schemaVersion: number
-  /** Field → what it must hold now, as queries show it. Refused with `unmet` when one differs. */
+  /** Field → value that it must have now, as queries show it. Refused with `unmet` when one differs. */
   readonly conditions?: FieldValues
-  /** SHA-256, hex: a second write under the same key changes nothing and is answered like the first. */
+  /** Hashes are SHA-256, hex. A repeated write with the same key changes nothing and gets the result of the first. */
   readonly key?: { readonly hash: string; readonly contentHash: string }
 }
 
-/** A condition of a write that does not hold. */
+/** A condition of a write that was not met. */
 export interface UnmetCondition {
   readonly field: string
   readonly expected: JsonValue
   readonly actual: JsonValue
 }
 
-/** What delivery needs of a row of the log. A first sync reads all of them, so that each property more is paid for. */
+/** The part of a log row that delivery needs. A first sync reads all rows, so every further property has its cost. */
 export interface DeliveredEntry extends Omit<Visibility, 'scopeChanges'> {
   /** Position in commit order; 1, 2, 3… */
   readonly deliverySequence: number
@@ -112,46 +113,46 @@ export interface LogEntry extends DeliveredEntry, Visibility {
   readonly recordId: string
 }
 
-/** An operation of the log, and where it stands there. */
+/** An operation of the log, and its position. */
 export interface SequencedOperation {
   deliverySequence: number
   operation: Operation
 }
 
-/** What a record holds now. */
+/** The present values of a record. */
 export interface StoredValues {
   values: { readonly [field: string]: JsonValue }
   isDeleted: boolean
 }
 
-/** Which operation each field of a record was last written by; its author is the node of the clock. */
+/** For each field of a record, the operation that wrote it last: the node of the timestamp is its author. */
 export interface StoredVersions {
-  /** Also of fields without a value. */
+  /** Includes fields without a value. */
   readonly fieldVersions: { readonly [field: string]: { readonly timestamp: Timestamp } }
   readonly isDeleted: boolean
 }
 
 export type AppendResult =
-  /** Its own entry first; then what the server authored because of it (side effects, snapshots). */
+  /** The operation's own entry first, then the server's entries because of it (side effects, snapshots). */
   | { readonly status: 'applied'; readonly entries: readonly LogEntry[] }
   | DuplicateResult
   | RefusedResult
-  /** By the verdict of the application. */
+  /** Because of the application's verdict. */
   | { readonly status: 'ignored' }
 
-/** @param deliverySequence of the last entry that was added; undefined where that is not known */
+/** @param deliverySequence of the last added entry; undefined if unknown */
 export type CommitListener = (deliverySequence?: number) => void
 
 export interface DuplicateResult {
   readonly status: 'duplicate'
-  /** What the first write became, where a server's write is repeated under its key. */
+  /** The result of the first write, if a server write is repeated with its key. */
   readonly repeated?: { readonly operationId: string; readonly recordId: string }
 }
 
 export interface RefusedResult {
   readonly status: 'refused'
   readonly refusal: Refusal
-  /** The condition that did not hold, where a conditional write of the server is refused for it. */
+  /** The condition that was not met, if a conditional server write is refused for it. */
   readonly unmet?: UnmetCondition
 }
 
@@ -159,9 +160,9 @@ export interface DeliveryQuery {
   /** Entries above this delivery sequence. */
   readonly after: number
   readonly view: View
-  /** Most entries to return. */
+  /** The most entries to return. */
   readonly limit: number
-  /** Most bytes of wire JSON to return; one entry is returned even if it is larger. */
+  /** The most bytes of wire JSON to return; one entry is returned even if it is larger. */
   readonly maxBytes: number
 }
 
@@ -174,55 +175,56 @@ export interface DeliveryPage<Entry extends DeliveredEntry = LogEntry> {
   readonly isLast: boolean
 }
 
-/** How far a change of the schema has come with one collection. */
+/** How far a schema change has come with one collection. */
 export interface SchemaProgress {
   readonly collection: string
-  /** `scopes`: the log is indexed by a field that visibility is decided by. */
+  /** `scopes`: the log is being indexed by a field that decides visibility. */
   readonly phase: 'tables' | 'backfill' | 'rebuild' | 'scopes'
   readonly recordsDone: number
   readonly recordsTotal: number
 }
 
 export interface SetSchemaOptions {
-  /** Is told after each step, of which a large collection takes many. */
+  /** Called after each step; a large collection takes many. */
   onProgress?: ((progress: SchemaProgress) => void) | undefined
 }
 
 export interface TrackScopeFieldOptions extends SetSchemaOptions {
-  /** True for a field of the schema or of granted scopes; default false: a client wishes for it. */
+  /** True for a field of the schema or of granted scopes; default false, for a field that a client requests. */
   readonly isGranted?: boolean
-  /** False: whoever wishes for it may use what is tracked, but adds nothing to it. Default true. */
+  /** False: the request may use what is tracked already, but not add to it. Default true. */
   readonly mayAdd?: boolean
 }
 
 /** What `setSchema` would do. */
 export interface SchemaPlan {
-  /** True when the store already is what the schema asks for. */
+  /** True when the store fits the schema already. */
   readonly isUpToDate: boolean
   /** In order of execution; SQL for SQL stores, sentences for the memory store. */
   readonly statements: readonly string[]
-  /** What each collection goes through, one line each. */
+  /** What is done with each collection, one line each. */
   readonly changes: readonly { readonly collection: string; readonly change: string }[]
 }
 
-/** A server that runs on a store, as it last said of itself. */
+/** A server that runs on the store, as it last reported. */
 export interface RunningServer {
   readonly id: string
-  /** The server that was asked. */
+  /** True for the server that was asked. */
   readonly isThis: boolean
   readonly schemaVersion: number | null
   /** ms since the epoch */
   readonly seenAt: number
 }
 
-/** What an applied remote operation came to. */
+/** The result of applying a remote operation. */
 export type ApplyResult = 'applied' | 'duplicate' | 'refused'
 
 /**
- * The operation log and the materialized tables. All implementations behave the same; one
- * conformance suite runs on each of them (test/store).
+ * The operation log and the materialized tables. All implementations behave the same; one conformance suite runs on
+ * each of them (test/store).
  *
- * Every method that returns a promise, but `close()` itself, rejects with `StoreError` `STORE_CLOSED` after `close()`.
+ * After `close()`, every method that returns a promise, except `close()` itself, rejects with `StoreError`
+ * `STORE_CLOSED`.
  */
 export interface ServerStore
   extends BlobIndex,
@@ -233,157 +235,160 @@ export interface ServerStore
     CompactableStore {
   // ── schema and tables ──────────────────────────────────────────────────────────────────────
   /**
-   * Creates and fills one table per collection. Free when the schema is unchanged.
+   * Creates and fills one table per collection. Costs nothing when the schema is unchanged.
    *
    * @throws SchemaError `SCHEMA_INVALID`; `SCHEMA_CHANGE_REFUSED` when data would be lost
    */
   setSchema(schema: GivenSchema, options?: SetSchemaOptions): Promise<void>
   /**
-   * What `setSchema` would do now. Changes nothing.
+   * Returns what `setSchema` would do now, and changes nothing.
    *
    * @throws SchemaError as `setSchema`
    */
   planSchema(schema: GivenSchema): Promise<SchemaPlan>
   /**
-   * The SQL that a start runs before anything else, for the tables of the log: of a store that was opened to be
-   * read only, because to be opened otherwise brings them up to date. Empty when there is nothing to do.
+   * The SQL that a start runs first, for the tables of the log. Only for a store that was opened read-only, because
+   * opening it otherwise upgrades them. Empty when there is nothing to do.
    */
   planLayout(): Promise<readonly string[]>
   /**
-   * The schema that this process was given with `setSchema`, else the one that the store held when it was opened,
-   * whose resolvers are gone; null when neither is there.
+   * The schema that this process set with `setSchema`; otherwise the stored one as of opening, without its
+   * resolvers; null when there is neither.
    */
   getSchema(): SchemaDefinition | null
   /**
-   * Fills the tables again by replaying the log. All collections by default.
+   * Fills the tables again by replaying the log. Default: those of all collections.
    *
    * @throws StoreError `NO_SCHEMA`
    * @throws SchemaError `UNKNOWN_COLLECTION`, `RESOLVER_MISSING`
    */
   rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>
   /**
-   * The records that match, in the order of their ids where no other is asked for.
+   * Returns the records that match, in the order of their ids unless another is requested.
    *
    * @throws StoreError `NO_SCHEMA`, `INVALID_QUERY`; `STORE_UNAVAILABLE` while the table is being filled
    * @throws SchemaError `UNKNOWN_COLLECTION`, `UNKNOWN_FIELD`
    */
   queryCollection(collection: string, options?: CollectionQueryOptions): Promise<MaterializedRecord[]>
   /**
-   * One record; null when it is missing or deleted.
+   * Returns one record; null when it is missing or deleted.
    *
-   * @throws StoreError `NO_SCHEMA`; `INVALID_QUERY` for an id that is undefined, or no JSON; `STORE_UNAVAILABLE`
+   * @throws StoreError `NO_SCHEMA`; `INVALID_QUERY` for an id that is undefined or not JSON; `STORE_UNAVAILABLE`
    *   while the table is being filled
    * @throws SchemaError `UNKNOWN_COLLECTION`
    */
   findRecord(collection: string, id: string): Promise<MaterializedRecord | null>
   /**
-   * How many records match, without deleted ones.
+   * Counts the live records that match.
    *
-   * @param where as that of `queryCollection`; default: all
+   * @param where as in `queryCollection`; default: all
    * @throws as `queryCollection`
    */
   countCollection(collection: string, where?: { readonly [field: string]: unknown }): Promise<number>
   /**
-   * All live records of a collection, in the order of their ids. Also of a store without a schema, which then
-   * shows the values of the log as they are, and nothing of a collection that it has not heard of.
+   * Returns all live records of a collection, in the order of their ids. Works without a schema too: it then
+   * returns the values of the log as they are, and no records for a collection without operations.
    *
-   * @throws as `queryCollection`, where there is a schema
+   * @throws as `queryCollection`, if there is a schema
    */
   materializeCollection(collection: string): Promise<MaterializedRecord[]>
 
   // ── the log ────────────────────────────────────────────────────────────────────────────────
   /**
-   * Stores the operations in order, in one durable transaction together with the version vector and the records. One
-   * result per request, in order; fewer, but one at least, where these have led to as many side effects as a transaction
-   * is to hold, or have loaded or merged as many bytes: the rest is to be handed in again. Rejects when nothing at all was
-   * stored.
+   * Stores the operations in order, in one durable transaction together with the version vector and the records.
+   * Returns one result per request, in order. There are fewer results, but at least one, when the requests led to
+   * as many side effects as a transaction may hold, or loaded or merged as many bytes: the rest must then be passed
+   * again. Rejects when nothing at all was stored.
    */
   append(requests: readonly (AppendRequest | ServerWrite)[]): Promise<readonly AppendResult[]>
-  /** Appends one operation from a trusted source. One of a form that no client may send is refused. */
+  /** Appends one operation from a trusted source. Refuses one of a form that clients may not send. */
   applyRemoteOperation(operation: Operation): Promise<ApplyResult>
   /**
-   * One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending; all from fromSequence without an end.
+   * One node's operations with fromSequence ≤ sequenceNumber ≤ toSequence, ascending; without toSequence, all from
+   * fromSequence.
    *
-   * @throws StoreError `INVALID_QUERY` for what is no whole number from 0
+   * @throws StoreError `INVALID_QUERY` for anything but whole numbers from 0
    */
   getOperationRange(nodeId: string, fromSequence: number, toSequence?: number): Promise<Operation[]>
-  /** The node whose operations are those that the server itself authors; another one after a restore, unless it was chosen. */
+  /** The node of the server's own operations; changes when a restore replaces the log, unless the id was chosen. */
   getNodeId(): string
   /**
-   * The nodes that it was before: of the log that a restore has replaced, and of the servers that restored backups are
-   * of. No device is one of them. An id that the application has chosen may be among them.
+   * The server's former nodes: those of logs that a restore has replaced, and of the servers whose backups were
+   * restored. None of them is a device. An id that the application has chosen may be among them.
    */
   getFormerNodeIds(): ReadonlySet<string>
-  /** Client operations and side effects that the log holds; snapshots are not counted. */
+  /** Number of client operations and side effects in the log; snapshots are not counted. */
   getOperationCount(): Promise<number>
-  /** The end of the log; 0 when nothing was ever stored. */
+  /** The delivery sequence at the end of the log; 0 when nothing was ever stored. */
   getMaxDeliverySequence(): Promise<number>
   /**
-   * Operations (no snapshots) above `after`, in delivery order; all of them without a limit.
+   * Operations (not snapshots) above `after`, in delivery order; all of them without a limit.
    *
-   * @throws StoreError `INVALID_QUERY` for what is no whole number from 0
+   * @throws StoreError `INVALID_QUERY` for anything but whole numbers from 0
    */
   getOperationsAfterDelivery(after: number, limit?: number): Promise<SequencedOperation[]>
 
   // ── delivery ───────────────────────────────────────────────────────────────────────────────
   readDelivery(query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
-  /** Every entry of the log above `after`, snapshots too, whoever may see it. */
+  /** Returns every entry of the log above `after`, snapshots too, regardless of visibility. */
   readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage>
-  /** Visible entries that the vector does not cover, in delivery order: for clients without watermark. */
+  /** Returns visible entries that the vector does not cover, in delivery order: for clients without a watermark. */
   readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
   /**
-   * Makes the field of the collection one that visibility can be decided by, and indexes it; for
-   * existing operations too. Idempotent. Without a field: indexes the collection as a whole.
+   * Prepares a field of the collection to decide visibility: indexes it, for existing operations too. Idempotent.
+   * Without a field, indexes the collection as a whole.
    *
-   * @returns false where it is not tracked: a client wishes for it, and may not, or not any more, or not by such a field
+   * @returns false if it is not tracked: a client requests it, and may add nothing, or there is no room, or the
+   *   field does not qualify
    */
   trackScopeField(
     collection: string,
     field: string | null,
     options?: TrackScopeFieldOptions,
   ): Promise<boolean>
-  /** True when `trackScopeField` has nothing left to do for a field that is granted. */
+  /** True when `trackScopeField` has nothing left to do for a granted field. */
   isScopeFieldTracked(collection: string, field: string | null): Promise<boolean>
-  /** Present values of records, live or deleted, whether or not a schema is set. Missing ids are left out. */
+  /** Present values of records, live or deleted, with or without a schema. Missing ids are left out. */
   readRecordValues(collection: string, ids: readonly string[]): Promise<Map<string, StoredValues>>
-  /**
-   * Versions of the fields of a record, live or deleted, whether or not a schema is set. null when it is
-   * missing.
-   */
+  /** Versions of the fields of a record, live or deleted, with or without a schema. null if it is missing. */
   readFieldVersions(collection: string, recordId: string): Promise<StoredVersions | null>
   /**
-   * Calls back as soon as another log has taken the place of the one that this process knew, and before anything is
-   * written to it, where the store can tell. @returns a function that ends it
+   * Calls back as soon as another log has replaced the one that this process knew, and before anything is written
+   * to it, if the store can tell.
+   *
+   * @returns a function that ends the subscription
    */
   onLogReplaced?(listener: () => void): () => void
   /**
-   * Up to here delivery sequences may stand for other operations than they once did: the log has lost its end, and
-   * others have written in the place of that. 0 or absent for none. It is known once the end of the log has been read.
+   * Up to here, delivery sequences may stand for other operations than they once did, because the log lost its end
+   * and others have written in its place. 0 or absent if there is no such doubt. Known once the end of the log has
+   * been read.
    */
   readonly doubtfulThrough?: number
   /**
-   * Tells of commits, once they are readable: of those made through this object and, where others write to the
-   * same database, of theirs.
+   * Notifies of commits once they are readable: those made through this object and, if others write to the same
+   * database, theirs.
+   *
    * @returns a function that ends the subscription
    */
   onCommit(listener: CommitListener): () => void
-  /** How the servers of one database tell each other what is not stored; absent where there is one. */
+  /** Lets the servers of one database exchange what is not stored; absent if there is only one. */
   readonly cluster?: ClusterBus
 
   // ── life ───────────────────────────────────────────────────────────────────────────────────
-  /** Resolves when the store answers and can commit; rejects with the reason. */
+  /** Resolves when the store answers and can commit; otherwise rejects with the reason. */
   checkHealth(): Promise<void>
-  /** Bytes that the data take on disk; absent where the store cannot tell. */
+  /** Bytes that the data occupy on disk; absent if the store cannot tell. */
   getStorageBytes?(): Promise<number>
   /**
-   * Reads everything that is stored, some megabytes at a time, beside whoever writes: rows of the log
-   * against their checksums and ids, records and tables against the replayed log, the version vector
-   * against what is there. Absent where nothing is stored outside of the process.
+   * Reads everything that is stored, some megabytes at a time, while others may write, and compares: rows of the
+   * log with their checksums and ids, records and tables with the replayed log, and the version vector with the
+   * stored operations. Absent if nothing is stored outside of the process.
    */
   findDamage?(options: DamageSearchOptions): Promise<DamageSearchResult>
-  /** The servers that share the store and have lately said so; absent where there can be only one. */
+  /** Servers that share the store and have recently reported; absent if there can be only one. */
   listServers?(): Promise<readonly RunningServer[]>
-  /** The whole of `createBackup`, for logs that fit into memory. */
+  /** Returns the output of `createBackup` as a whole, for logs that fit into memory. */
   exportBackup(): Promise<Uint8Array>
   /**
    * `restoreBackup` from memory: replaces what the store holds.
@@ -393,6 +398,6 @@ export interface ServerStore
    * @throws SchemaError `RESOLVER_MISSING`
    */
   importBackup(data: Uint8Array, merge?: boolean): Promise<void>
-  /** Ends what the store has open. Idempotent. */
+  /** Closes everything that the store has open. Idempotent. */
   close(): Promise<void>
 }

@@ -7,26 +7,26 @@ import type { PostgresDatabase, Queries } from './database.ts'
 import { END_COLUMNS, type EndRow } from './log-end.ts'
 
 /**
- * What decides how operations are stored, as all servers of the database have agreed: a commit that
- * was planned by other settings than those in force is planned again. @see plan-writer.ts
+ * Settings that decide how operations are stored, agreed on by all servers of the database: a commit that was
+ * planned with other settings than those in force is planned again. @see plan-writer.ts
  */
 export interface Settings {
-  /** Another one after each change. @see NEXT_EPOCH */
+  /** Changes with every change of the settings. @see NEXT_EPOCH */
   readonly epoch: number
   readonly tracked: TrackedFields
-  /** What the tables show: this server's schema, or the one of another release beside it. */
+  /** The schema that the tables show: this server's, or the one of another release that runs beside it. */
   readonly schema: SchemaDefinition | null
   readonly tables: CollectionTables | null
-  /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
+  /** The node that this server writes as: a new one after a restore replaced the log, unless the id was chosen. */
   readonly serverNodeId: string
   readonly formerNodeIds: ReadonlySet<string>
-  /** The last number that this node id may have been given in logs before this one. */
+  /** The highest number that earlier logs may have given to this node id. */
   readonly serverBase: number
 }
 
 /**
- * Where a replica that lacks changes takes over, other changes follow in their place: counted one by one, two servers
- * could mean different settings by the same epoch.
+ * Random, because a replica that lacks changes may take over and then make others: if epochs were counted one by
+ * one, two servers could mean different settings by the same epoch.
  */
 export const NEXT_EPOCH = 'epoch + 1 + (random() * 1e9)::bigint'
 
@@ -41,10 +41,10 @@ export const NO_SETTINGS: Settings = {
   serverBase: 0,
 }
 
-/** Settings, with where the log that they are of ended when they were read. */
+/** Settings, with the end that their log had when they were read. */
 export interface ReadSettings {
   readonly settings: Settings
-  /** This server's schema, with what the database remembers of others. */
+  /** This server's schema, together with what the database remembers of others. */
   readonly ownSchema: SchemaDefinition | null
   readonly end: EndRow
 }
@@ -66,7 +66,7 @@ type SettingsRow = [
   ...EndRow,
 ]
 
-/** What is this server's alone. */
+/** Settings of this server alone. */
 export interface OwnSettings {
   readonly schema: SchemaDefinition | null
   readonly schemas: SchemasInUse

@@ -5,24 +5,28 @@ const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 10_000
 const PAUSE_GROWTH = 1.5
 /**
- * From 200 ms to 2 s: others are held up for a sixth of the time at most. In the end for longer than the database takes
- * to end an autovacuum that is in the way (`deadlock_timeout`, 1 s).
+ * From 200 ms to 2 s: others are held up for at most a sixth of the time. The last waits exceed the time that the
+ * database takes to end an autovacuum that is in the way (`deadlock_timeout`, 1 s).
  */
 const WAIT_PER_PAUSE = 0.2
-/** What a change of tables waits for in all, in times that a statement may wait: ten minutes by default. */
+/**
+ * How long a change of tables waits in all, as a multiple of the lock limit of one statement: ten minutes by
+ * default.
+ */
 const MAX_LOCK_TIMES = 60
 
-/** Runs what locks whole tables, as a part of a transaction. */
+/** Runs an action that locks whole tables, as part of a transaction. */
 export type WithShortLocks = (transaction: Transaction, action: () => Promise<void>) => Promise<void>
 
 /**
- * Runs a transaction that locks whole tables against everybody, as `ALTER TABLE` does. While one waits for such a
- * lock, whoever comes later for the table waits behind it, on all servers: it is given up soon, and tried again after
- * a pause, in which the others go on.
+ * Runs a transaction that locks whole tables exclusively, as `ALTER TABLE` does. While it waits for such a lock,
+ * every later user of the table waits behind it, on all servers: so it soon gives up, and tries again after a pause
+ * in which the others proceed.
  *
- * @param onWaiting called once, when somebody else holds a table
- * @param attempt runs the transaction; again after each attempt in vain, so it must change nothing but the database
- * @throws StoreError `STORE_UNAVAILABLE` when somebody holds a table for 60 times `lockTimeoutMs`
+ * @param onWaiting called once, when another transaction holds a table
+ * @param attempt runs the transaction; repeated after each failed attempt, so it must change nothing but the
+ *   database
+ * @throws StoreError `STORE_UNAVAILABLE` when a table stays locked for 60 times `lockTimeoutMs`
  */
 export async function retryWithShortLocks<Result>(
   db: PostgresDatabase,

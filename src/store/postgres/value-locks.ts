@@ -3,8 +3,8 @@ import { lockKey } from './advisory-lock.ts'
 import type { Transaction } from './database.ts'
 
 /**
- * All transactions of a database share one table of locks, by default with room for 6,400. A deletion
- * may ask for tens of thousands of values: then the whole index is locked in their place.
+ * All transactions of a database share one table of locks, by default with room for 6,400. A deletion may look up
+ * tens of thousands of values: then the whole index is locked instead.
  */
 const MAX_LOCKED_VALUES = 500
 
@@ -13,9 +13,8 @@ const LOCK = `
   FROM unnest($1::bigint[], $2::boolean[]) AS l (key, is_shared)`
 
 /**
- * Keeps other transactions from asking for the values of an index that one has asked for, until it
- * ends. Whoever locks single values shares the lock of their index, which whoever locks all of them
- * has alone.
+ * Keeps other transactions from looking up the same values of an index until this one ends. A transaction that
+ * locks single values shares the lock of their index; one that locks all values holds it exclusively.
  */
 export class ValueLocks {
   readonly #transaction: Transaction
@@ -29,7 +28,7 @@ export class ValueLocks {
     this.#schema = schema
   }
 
-  /** Returns once nobody else has the values. */
+  /** Resolves once no other transaction holds the values. */
   async take(lookups: readonly RecordLookup[]): Promise<void> {
     const open = lookups.filter(({ index }) => this.#indexes.get(index.name) !== 'whole')
     const texts = open.map(({ index, values }) => index.name + index.keyOfValues(values))
@@ -43,7 +42,7 @@ export class ValueLocks {
     await this.#lock(indexes, single, mode)
   }
 
-  /** In the order of keys, so that fewer transactions wait for each other in a circle. */
+  /** Locks in the order of keys, so that transactions rarely wait for each other in a circle. */
   async #lock(
     indexes: readonly string[],
     values: readonly string[],

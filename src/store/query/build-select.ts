@@ -18,7 +18,7 @@ export interface QueriedTable {
   readonly columnsByField: ReadonlyMap<string, Column>
 }
 
-/** The tables and columns are named by the schema, not by types. */
+/** Untyped, because the schema names the tables and columns. */
 type UnknownTables = Record<string, Record<string, ColumnValue>>
 
 /** @returns null when no record can match */
@@ -41,7 +41,7 @@ export function buildSelect(
   if (after !== null) select = select.where((expressions) => comesAfter(expressions, after, { table, query }))
   if (query.orderBy === null) select = select.orderBy('id', direction)
   else {
-    // Where a database puts null by itself differs.
+    // Databases differ in where they put null by default.
     select = select
       .orderBy(query.orderBy, (order) =>
         query.isDescending ? order.desc().nullsLast() : order.asc().nullsFirst(),
@@ -55,7 +55,7 @@ export function buildSelect(
   return { sql, parameters: parameters as readonly ColumnValue[] } // encoded just above, limits are numbers
 }
 
-/** The condition that a row stands behind a record in the order of the query. */
+/** The condition that a row comes after a given record in the order of the query. */
 function comesAfter(
   compare: ExpressionBuilder<UnknownTables, string>,
   { id, value: shown }: QueryPosition,
@@ -68,7 +68,7 @@ function comesAfter(
     const isTie = compare.and([compare(orderBy, 'is', null), isLaterTie])
     return isDescending ? isTie : compare.or([isTie, compare(orderBy, 'is not', null)])
   }
-  // The first condition is one that an index can begin at.
+  // The first condition is one that an index can start from.
   const isLater = compare.and([
     compare(orderBy, isDescending ? '<=' : '>=', value),
     compare.or([compare(orderBy, '!=', value), isLaterTie]),
@@ -91,7 +91,7 @@ export function buildCount(
   for (const { column, value } of conditions) {
     select = value === null ? select.where(column, 'is', null) : select.where(column, '=', value)
   }
-  // Both of them are counted in the smallest index there is, not in the table.
+  // Both counts use the smallest index instead of the table.
   const difference = builder.selectNoFrom((expressions) =>
     expressions(all, '-', all.where(isTombstone())).as('count'),
   )
@@ -99,7 +99,7 @@ export function buildCount(
   return { sql, parameters: parameters as readonly ColumnValue[] }
 }
 
-/** A row as the driver returned it, as a record. */
+/** Converts a row, as the driver returned it, to a record. */
 export function rowToRecord(
   row: { readonly [column: string]: unknown },
   columns: readonly Column[],
@@ -113,7 +113,10 @@ export function rowToRecord(
   return record as MaterializedRecord // has the three properties set just above
 }
 
-/** Every record has one: damage makes NULL or bytes of it, which would be 0. */
+/**
+ * Rejects values that damage has changed to NULL or bytes, which would convert to 0: every record has a number
+ * here.
+ */
 function numberIn(row: { readonly [column: string]: unknown }, column: string): number {
   const stored = row[column]
   if (typeof stored === 'object' || stored === undefined) {
@@ -142,8 +145,8 @@ function encodeCondition(
 ): ColumnValue | undefined {
   if (value === null) return null
   if (column !== undefined) return encodeFilterValue(column, value)
-  // Columns that every record has: a value of another type matches nothing, and a bigint column takes
-  // whole numbers only.
+  // Columns that every record has. A value of another type matches nothing, and a bigint column accepts only whole
+  // numbers.
   if (name === 'id') return typeof value === 'string' && isStorableText(value) ? value : undefined
   return Number.isSafeInteger(value) ? (value as number) : undefined
 }

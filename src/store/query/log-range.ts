@@ -1,13 +1,14 @@
 import { invalidQuery } from './invalid-query.ts'
 import { describe, requireCount } from './resolve-query.ts'
 
-/** More than any log has: where no end is given. */
+/** Above the length of any log: for when no end is given. */
 const NO_END = Number.MAX_SAFE_INTEGER
 
 /**
- * Which operations of a node are asked for. Each database would take what is no whole number in its own way.
+ * Checks which operations of a node are requested, because each database would treat a number that is not whole in
+ * its own way.
  *
- * @param toSequence `Infinity` or left out: all from `fromSequence`
+ * @param toSequence `Infinity` or omitted: all from `fromSequence`
  * @throws StoreError `INVALID_QUERY`
  */
 export function resolveRange(
@@ -20,9 +21,9 @@ export function resolveRange(
 }
 
 /**
- * Which operations of the log are asked for.
+ * Checks which operations of the log are requested.
  *
- * @param limit `Infinity` or left out: all above `after`
+ * @param limit `Infinity` or omitted: all above `after`
  * @throws StoreError `INVALID_QUERY`
  */
 export function resolvePage(after: unknown, limit: unknown): readonly [after: number, limit: number] {

@@ -12,7 +12,7 @@ import {
 import type { MaterializedRecord } from '../store.ts'
 import type { Condition, ResolvedQuery } from './resolve-query.ts'
 
-/** A record as the stores that keep no tables hold it. */
+/** A record in a store that keeps no tables. */
 export interface StateRow {
   readonly recordId: string
   readonly state: RecordState
@@ -31,7 +31,7 @@ export function queryStates(
   return sorted.slice(query.offset, end).map((row) => showRow(row, columns, query.includeDeleted))
 }
 
-/** Counts the records that live and meet the conditions. */
+/** Counts the live records that meet the conditions. */
 export function countStates(
   rows: Iterable<StateRow>,
   collection: CollectionDefinition,
@@ -95,7 +95,7 @@ function isEqual(a: ColumnValue, b: ColumnValue): boolean {
   return compareCells(a, b) === 0
 }
 
-/** The rows in the order of the query, those behind `after` where it names a record. */
+/** Sorts rows as the query asks, and drops those up to the record in `after`, if it is given. */
 function sortRows(rows: readonly StateRow[], columns: Columns, query: ResolvedQuery): StateRow[] {
   const { orderBy, after } = query
   const keys = rows.map((row) => ({
@@ -134,7 +134,7 @@ function comparatorOf({ orderBy, isDescending }: ResolvedQuery): (a: SortKey, b:
 function compareCells(a: ColumnValue, b: ColumnValue): number {
   const rank = rankOf(a) - rankOf(b)
   if (rank !== 0 || a === null || b === null) return rank
-  if (typeof a === 'number') return a - (b as number) // of one rank, so of one type; likewise below
+  if (typeof a === 'number') return a - (b as number) // both have one rank, so one type; likewise below
   if (a === b) return 0
   return Buffer.compare(Buffer.from(a as string), Buffer.from(b as string))
 }

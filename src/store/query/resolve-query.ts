@@ -28,10 +28,10 @@ export interface ResolvedQuery {
   readonly includeDeleted: boolean
 }
 
-/** Where a record stands in the order of a query. */
+/** The position of a record in the order of a query. */
 export interface QueryPosition {
   readonly id: string
-  /** Value of the field that it is ordered by, as records show it. */
+  /** Value of the field that the query orders by, as records show it. */
   readonly value: ShownValue
 }
 
@@ -59,7 +59,7 @@ export function resolveCollection(schema: SchemaDefinition | null, name: string)
 }
 
 /**
- * What to rebuild the tables of these collections by, which takes the resolvers of their fields.
+ * Determines the schema for rebuilding the tables of these collections, and requires the resolvers of their fields.
  *
  * @param collections default: all of the schema
  * @throws StoreError `NO_SCHEMA`
@@ -124,9 +124,9 @@ export function resolveWhere(
 }
 
 /**
- * The id that a record is sought by: as a filter on it.
+ * Checks the id of a sought record, as a filter on it would.
  *
- * @returns null when no record has it
+ * @returns null when no record can have it
  * @throws StoreError `INVALID_QUERY`
  */
 export function resolveRecordId(id: unknown): string | null {
@@ -145,7 +145,7 @@ export function requireColumn(collection: CollectionDefinition, name: string): v
   throw new SchemaError('UNKNOWN_FIELD', unknownName('field', name, valid))
 }
 
-/** False for kinds that each database would order in its own way: pages would differ between stores. */
+/** False for kinds that each database would order in its own way, which would make pages differ between stores. */
 export function hasOrder(kind: string): boolean {
   return ORDERED_KINDS.has(kind)
 }
@@ -170,8 +170,8 @@ function requireOrder(collection: CollectionDefinition, name: string): void {
 }
 
 /**
- * False for rich text: it is shown as its text and mostly stored as a document, of which one text has many. A
- * filter would not find what it was read from.
+ * False for rich text: it is shown as its text but mostly stored as a document, and one text has many documents. A
+ * filter by a value that was read would not find its record.
  */
 export function hasEquality(kind: string): boolean {
   return kind !== 'richtext'
@@ -186,7 +186,7 @@ function requireEquality(collection: CollectionDefinition, name: string): void {
   )
 }
 
-/** A filter that has lost its value would otherwise match records that nobody asked for. */
+/** Refuses undefined: a filter that has lost its value would otherwise match records that were not requested. */
 function requireFilterValue(column: string, value: unknown): JsonValue {
   if (value === undefined) {
     throw invalidQuery(
@@ -199,7 +199,7 @@ function requireFilterValue(column: string, value: unknown): JsonValue {
   if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') {
     throw invalidQuery(`The value for ${quoteName(column)} is a ${typeof value}; use a JSON value.`)
   }
-  return value as JsonValue // what columns cannot hold matches nothing
+  return value as JsonValue // values that columns cannot hold match nothing
 }
 
 function positionOf(record: unknown, orderBy: string | null): QueryPosition {
@@ -213,21 +213,21 @@ function positionOf(record: unknown, orderBy: string | null): QueryPosition {
   if (isTime(orderBy) && !Number.isSafeInteger(value)) {
     throw invalidQuery(`${quoteName(orderBy)} of after must be a whole number of ms, not ${describe(value)}.`)
   }
-  return { id, value: value as ShownValue } // what columns of fields cannot hold is taken for null
+  return { id, value: value as ShownValue } // values that columns cannot hold are treated as null
 }
 
 function isTime(column: string | null): column is '_created_at' | '_updated_at' {
   return column === '_created_at' || column === '_updated_at'
 }
 
-/** Refuses what is no object: a number or a text has no entries, and every record would match. */
+/** Refuses anything but an object: a number or a text has no entries, so every record would match. */
 function requireObject(name: string, value: unknown): void {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return
   throw invalidQuery(`${name} must be an object, not ${describe(value)}.`)
 }
 
 /**
- * Takes an integer from 0.
+ * Requires an integer from 0.
  *
  * @throws StoreError `INVALID_QUERY` for anything else
  */
@@ -236,7 +236,7 @@ export function requireCount(name: string, value: unknown): number {
   throw invalidQuery(`${name} must be an integer from 0, not ${describe(value)}.`)
 }
 
-/** A value as messages quote it, 80 characters at most. */
+/** Quotes a value for a message, in 80 characters at most. */
 export function describe(value: unknown): string {
   return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value).slice(0, 80)
 }

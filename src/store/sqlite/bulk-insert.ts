@@ -3,30 +3,27 @@ import type { SqliteDatabase } from './driver.ts'
 
 const ROWS_PER_STATEMENT = 10
 
-/** What SQLite takes as a parameter. */
+/** Parameters that SQLite accepts. */
 export type SqlValue = string | number | Uint8Array | null
 
-/**
- * Inserts rows with one call for ten of them: binding, starting and ending a statement is a tenth of
- * what a row costs.
- */
+/** Inserts rows in groups of ten: binding, starting and ending a statement is a tenth of the cost of a row. */
 export class BulkInsert {
   readonly #width: number
   readonly #one: Statement<[readonly SqlValue[]]>
   readonly #ten: Statement<[readonly SqlValue[]]>
-  /** Values of the rows that wait, one after the other; its length never changes. */
+  /** Values of the pending rows, one after the other; its length never changes. */
   readonly #values: SqlValue[]
   #filled = 0
 
   /**
-   * @param columns quoted where need be
-   * @param onConflict the clause, if there is one
+   * @param columns quoted where necessary
+   * @param onConflict the clause, if any
    */
   constructor(db: SqliteDatabase, table: string, columns: readonly string[], onConflict = '') {
     this.#width = columns.length
     this.#values = Array<SqlValue>(columns.length * ROWS_PER_STATEMENT).fill(null)
     const row = `(${columns.map(() => '?').join(', ')})`
-    // OR FAIL: what fails ends the whole transaction, so SQLite need not copy each page to undo the rows before.
+    // OR FAIL: a failure ends the whole transaction anyway, so SQLite need not copy pages to undo the earlier rows.
     const insert = (rows: number): Statement<[readonly SqlValue[]]> =>
       db.prepare(
         `INSERT OR FAIL INTO ${table} (${columns.join(', ')}) VALUES ${Array(rows).fill(row).join(', ')} ${onConflict}`,
@@ -35,7 +32,7 @@ export class BulkInsert {
     this.#ten = insert(ROWS_PER_STATEMENT)
   }
 
-  /** Adds a row, which is in the table after `flush` at the latest. */
+  /** Adds a row; it is in the table after `flush` at the latest. */
   add(row: readonly SqlValue[]): void {
     for (let column = 0; column < this.#width; column++) this.#values[this.#filled++] = row[column] ?? null
     if (this.#filled < this.#values.length) return
@@ -50,7 +47,10 @@ export class BulkInsert {
     this.discard()
   }
 
-  /** After a rollback; and after a transaction, so that its largest rows are not kept. */
+  /**
+   * Forgets the pending rows: after a rollback, and after a transaction, so that its largest rows do not stay in
+   * memory.
+   */
   discard(): void {
     this.#filled = 0
     this.#values.fill(null)

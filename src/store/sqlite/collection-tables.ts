@@ -28,18 +28,18 @@ interface CollectionTable extends QueriedTable {
 
 type Row = Record<string, unknown>
 
-// Each filter and order makes a text of its own; an application has some dozens.
+// Each filter and order makes a different SQL text; an application has some dozens.
 const MAX_PREPARED_QUERIES = 200
 
-/** The tables that people query: one per collection, a row per record. */
+/** The tables that users query: one per collection, with a row per record. */
 export class CollectionTables {
   readonly #db: SqliteDatabase
   readonly #tables = new Map<string, CollectionTable>()
-  /** Tables with rows that wait to be written together. */
+  /** Tables with pending rows, to be written together. */
   readonly #waiting = new Set<CollectionTable>()
   readonly #queries = new Map<string, Statement<ColumnValue[], Row>>()
 
-  /** @param schema its tables and columns exist */
+  /** @param schema whose tables and columns exist */
   constructor(db: SqliteDatabase, schema: SchemaDefinition) {
     this.#db = db
     for (const [name, collection] of Object.entries(schema.collections)) {
@@ -47,7 +47,7 @@ export class CollectionTables {
     }
   }
 
-  /** Makes the record's row show its state, once that is flushed. Collections that the schema does not have, have no table. */
+  /** Writes the record's state to its row, by the next flush. A collection that the schema lacks has no table. */
   write(collection: string, recordId: string, state: RecordState): void {
     const table = this.#tables.get(collection)
     if (table === undefined) return
@@ -58,7 +58,7 @@ export class CollectionTables {
     this.#waiting.add(table)
   }
 
-  /** The last thing in a transaction. */
+  /** Call it last in a transaction. */
   flush(): void {
     for (const table of this.#waiting) table.upsert.flush()
     this.#waiting.clear()
@@ -86,7 +86,7 @@ export class CollectionTables {
     return Number(rows[0]?.count ?? 0)
   }
 
-  /** @throws StoreError `INVALID_QUERY` for an id that is undefined, or no JSON */
+  /** @throws StoreError `INVALID_QUERY` for an id that is undefined or not JSON */
   find(name: string, id: string): MaterializedRecord | null {
     const table = this.#table(name)
     const recordId = resolveRecordId(id)
@@ -94,14 +94,14 @@ export class CollectionTables {
     return row === undefined ? null : rowToRecord(row, table.columns, false)
   }
 
-  /** As `find`, deleted ones too. */
+  /** The same as `find`, but also for deleted records. */
   findAny(name: string, recordId: string): MaterializedRecord | null {
     const table = this.#table(name)
     const row = table.findAny.get(recordId)
     return row === undefined ? null : rowToRecord(row, table.columns, true)
   }
 
-  /** All rows, also of deleted records. */
+  /** Counts all rows, also of deleted records. */
   countAll(name: string): number {
     const rows = this.#run({
       sql: `SELECT count(*) AS count FROM ${quoteIdentifier(this.#table(name).name)}`,
@@ -124,7 +124,7 @@ export class CollectionTables {
     return this.#run({ sql, parameters: [...parameters, limit] }).map((row) => String(row.id))
   }
 
-  /** Ids of rows above `after`, in the order of ids. None of a table that is not one of the schema. */
+  /** Ids of rows above `after`, in order; none for a table that the schema lacks. */
   idsAfter(name: string, after: string, limit: number): string[] {
     if (!this.#tables.has(name)) return []
     const sql = `SELECT id FROM ${quoteIdentifier(name)} WHERE id > ? ORDER BY id ${LIMIT}`
@@ -133,7 +133,7 @@ export class CollectionTables {
 
   #table(name: string): CollectionTable {
     const table = this.#tables.get(name)
-    if (table === undefined) throw new Error(`No table for collection ${name}`) // checked by resolveCollection
+    if (table === undefined) throw new Error(`No table for collection ${name}`) // resolveCollection checks it
     return table
   }
 
@@ -161,7 +161,7 @@ function prepareTable(db: SqliteDatabase, name: string, collection: CollectionDe
     collection,
     columns,
     columnsByField: new Map(columns.map((column) => [column.field, column])),
-    // Under another name, because a table may itself be called "excluded".
+    // An alias, because a table may itself be called "excluded".
     upsert: new BulkInsert(
       db,
       `${table} AS _kora_row`,

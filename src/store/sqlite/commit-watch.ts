@@ -3,11 +3,11 @@ import type { Runtime, Timer } from '../../core/runtime.ts'
 import type { CommitListener } from '../store.ts'
 import type { SqliteDatabase } from './driver.ts'
 
-// Another process on the file is the exception (`kora-server restore` beside a server), and the
-// question costs microseconds.
+// Polled, because a second process on the file is rare (`kora-server restore` beside a server), and a poll costs
+// microseconds.
 const POLL_MS = 1000
 
-/** Tells of commits. Those of other processes on the same file it looks for: SQLite itself tells nobody. */
+/** Notifies of commits. It polls for those of other processes on the file, because SQLite does not announce them. */
 export class CommitWatch {
   readonly #runtime: Runtime
   readonly #dataVersion: Statement<[], number>
@@ -32,7 +32,7 @@ export class CommitWatch {
     }
   }
 
-  /** @param deliverySequence of the last entry that was added, where that is known */
+  /** @param deliverySequence of the last added entry, if known */
   announce(deliverySequence?: number): void {
     for (const listener of this.#listeners) listener(deliverySequence)
   }
@@ -54,7 +54,7 @@ export class CommitWatch {
     this.announce()
   }
 
-  /** undefined: the file does not tell. Who listens reads it then, and reports what is wrong with it. */
+  /** undefined if the file cannot tell: listeners then read the file, and report what is wrong with it. */
   #readVersion(): number | undefined {
     try {
       return this.#dataVersion.get()

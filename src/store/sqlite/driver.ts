@@ -6,8 +6,8 @@ export type SqliteDriver = typeof BetterSqlite3
 export type SqliteDatabase = BetterSqlite3.Database
 
 /**
- * For a number of rows that is a parameter. With `LIMIT ?` alone SQLite would look at the value and
- * compile the statement anew for each, at five times the cost of finding a row.
+ * A limit given as a parameter. With a plain `LIMIT ?`, SQLite would look at the value and compile the statement
+ * again for each, at five times the cost of finding a row.
  */
 export const LIMIT = 'LIMIT ? + 0'
 
@@ -15,8 +15,8 @@ const require = createRequire(import.meta.url)
 let loadedDriver: SqliteDriver | null = null
 
 /**
- * Loads better-sqlite3 when it is first needed. Release 13 carries its binary and needs Node 22;
- * release 12 runs on Node 20 and is installed there under a name of its own.
+ * Loads better-sqlite3 on first use. Release 13 brings its binary and needs Node 22; release 12 runs on Node 20,
+ * where it is installed under another name.
  *
  * @throws StoreError `DRIVER_MISSING` with the one command that helps
  */
@@ -26,7 +26,7 @@ export function loadSqliteDriver(): SqliteDriver {
   for (const name of driverNames()) {
     try {
       const driver = require(name) as SqliteDriver
-      new driver(':memory:').close() // the binary is loaded by the first database
+      new driver(':memory:').close() // the first database loads the binary
       loadedDriver = driver
       return driver
     } catch (error) {
@@ -51,7 +51,10 @@ function driverMissing(problems: readonly unknown[]): StoreError {
   return new StoreError('DRIVER_MISSING', `The SQLite driver ${reason}. ${remedy}`, { cause: problems[0] })
 }
 
-/** Everything that pnpm installs lies in a folder of this name, and its commands are not npm's. */
+/**
+ * Tells whether the packages came from pnpm, whose commands differ from npm's: it installs everything in a folder
+ * of this name.
+ */
 function isInstalledByPnpm(): boolean {
   return (
     import.meta.url.includes('/.pnpm/') || process.env.npm_config_user_agent?.startsWith('pnpm/') === true
@@ -59,8 +62,8 @@ function isInstalledByPnpm(): boolean {
 }
 
 /**
- * What to do when the driver is missing, or is there without its binary. On Node 20 that is built at
- * installation, which npm and pnpm skip where install scripts are blocked.
+ * Explains what to do when the driver or its binary is missing. On Node 20 the binary is built at installation,
+ * which npm and pnpm skip where install scripts are blocked.
  */
 export function driverRemedy({
   nodeMajor,
@@ -75,7 +78,7 @@ export function driverRemedy({
     return `Run: ${isPnpm ? 'pnpm add' : 'npm install'} better-sqlite3@13`
   const build = 'Use Node 22 or later, where nothing has to be built, or run:'
   if (isInstalled) {
-    // A plain rebuild does nothing where scripts are blocked, and says that it went well.
+    // A plain rebuild does nothing where scripts are blocked, and still reports success.
     return isPnpm
       ? `${build} pnpm approve-builds better-sqlite3`
       : `${build} npm rebuild better-sqlite3-node20 --ignore-scripts=false`

@@ -15,9 +15,9 @@ type ListedRow = [
   isPurged: 0 | 1,
 ]
 
-/** Rows of `_kora_dropped`: what is known of operations that the log no longer holds. */
+/** Rows of `_kora_dropped`: what is known of operations that are no longer in the log. */
 export class DroppedTable {
-  /** False as long as nothing was ever dropped: then an append need not ask. */
+  /** False until something was dropped for the first time: then an append need not look. */
   isUsed = false
   readonly #nodes: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
@@ -27,7 +27,7 @@ export class DroppedTable {
     this.#statements = prepareStatements(db)
   }
 
-  /** Looks again whether anything was dropped, by this process or another. */
+  /** Checks again whether anything was dropped, by this process or another. */
   refresh(): void {
     this.isUsed = this.#statements.any.get() !== undefined
   }
@@ -75,7 +75,7 @@ export class DroppedTable {
     )
   }
 
-  /** Marks what was dropped of a record that is now forgotten: it says nothing of the record any more. */
+  /** Marks the dropped operations of a record that is now forgotten: they no longer say anything of the record. */
   purge(ref: number): void {
     if (this.isUsed) this.#statements.purge.run(ref)
   }

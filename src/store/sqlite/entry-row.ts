@@ -5,7 +5,7 @@ import { KIND_OPERATION } from '../entry-kinds.ts'
 const SPACE = 0x20
 const ZERO = 0x30
 
-/** It stands nowhere in what a row says of its scope: quotes are escaped there, and a field's keys are a list. */
+/** Cannot occur in a row's scope, where quotes are escaped and the keys of a field are a list. */
 const WIRE_JSON_START = '{"id":"'
 
 /** A row of the log as statements return `ENTRY_COLUMNS`. */
@@ -24,14 +24,14 @@ export const ENTRY_COLUMNS =
   'seq, node, sequence_number, record, collection, kind, scope, wire_json, checksum'
 
 /**
- * The row as one text: its checksum, and what that was taken of. For the many that are delivered: of columns
- * the driver makes a value each, one by one, which takes longer than all else that a row costs. What damage
- * has made of a column shows in the checksum.
+ * The row as one text: its checksum, and the data that it covers. For delivery, which reads many rows: the driver
+ * creates a value per column, which takes longer than everything else about a row. A column changed by damage shows
+ * in the checksum.
  */
 export const ENTRY_TEXT = `concat(checksum, ' ', seq, ' ', node, ' ', sequence_number, ' ',
   record, ' ', collection, ' ', kind, ' ', scope, wire_json)`
 
-/** What the checksum of a row is taken of, in this order. */
+/** The data that the checksum of a row covers, in this order. */
 export interface ChecksummedRow {
   readonly seq: number
   readonly node: number
@@ -44,8 +44,8 @@ export interface ChecksummedRow {
 }
 
 /**
- * CRC-32 of all of a row that is served or decides who is served. Pages have none in SQLite, and a
- * disk that returns other bits than it was given says nothing. Some 0.6 µs for an operation of 400 bytes.
+ * CRC-32 of all data of a row that are delivered or decide who may see it. Pages have no checksum in SQLite, and a
+ * disk that returns wrong bits does not report it. Takes some 0.6 µs for an operation of 400 bytes.
  */
 export function rowChecksum(row: ChecksummedRow): number {
   const { seq, node, sequenceNumber, record, collection, kind, scope, wireJson } = row
@@ -53,18 +53,18 @@ export function rowChecksum(row: ChecksummedRow): number {
   return crc32(numbers + wireJson)
 }
 
-/** Whether a row is of an operation, and not of a snapshot. */
+/** True for a row with an operation, false for a snapshot. */
 export function isOperation(row: EntryRow): boolean {
   return row[5] === KIND_OPERATION
 }
 
-/** The number of the record that a row is of. */
+/** The number of the row's record. */
 export function recordOf(row: EntryRow): number {
   return row[3]
 }
 
 /**
- * The text of a row that is as it was written.
+ * The JSON of a row, once its checksum has been verified.
  *
  * @throws StoreError `STORE_CORRUPT`
  */
@@ -73,16 +73,16 @@ export function wireJsonOf(row: EntryRow): string {
   return row[7]
 }
 
-/** True for a row that is not as it was written. */
+/** True for a row that differs from what was written. */
 export function isDamaged(row: readonly [...EntryRow, ...unknown[]]): boolean {
   const [seq, node, sequenceNumber, record, collection, kind, scope, wireJson, checksum] = row
-  // Damage makes bytes of a text, which would be the same text in what the checksum is taken of.
+  // Damage turns text to bytes, which the checksum would not tell from the same text.
   if (typeof wireJson !== 'string' || (scope !== null && typeof scope !== 'string')) return true
   return checksum !== rowChecksum({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
 }
 
 /**
- * A row that is as it was written, from its `ENTRY_TEXT`; with its checksum known, that is not part of it.
+ * Verifies and parses a row from its `ENTRY_TEXT`. The checksum itself is not part of the result.
  *
  * @throws StoreError `STORE_CORRUPT`
  */

@@ -2,13 +2,13 @@ import { randomInt } from 'node:crypto'
 
 const INITIAL_SLOTS = 1024
 
-// Clients can make up ids. Without knowing these they cannot make up such as meet in one place.
+// Random, because clients can make up ids: without these factors they cannot make up ids that collide.
 const [LOW_FACTOR, HIGH_FACTOR] = [randomOdd(), randomOdd()]
 
 /**
- * Ids that wait to be indexed: key → delivery sequence, as a Map would hold them. Open addressing with
- * linear probing, in typed arrays: a Map makes an object of each key, because they exceed 31 bits, and its
- * look-ups took 2 % more of what an operation costs in all.
+ * Ids that are yet to be indexed: key → delivery sequence, as in a Map. Open addressing with linear probing in
+ * typed arrays, because a Map allocates an object for each key above 31 bits, and its look-ups made an operation 2 %
+ * more expensive.
  */
 export class IdBucket {
   #keys = new Float64Array(INITIAL_SLOTS)
@@ -21,7 +21,7 @@ export class IdBucket {
     return this.#size
   }
 
-  /** No sequence in the bucket is lower; infinite when there is none. */
+  /** A lower bound of the sequences in the bucket; infinite when it is empty. */
   get oldest(): number {
     return this.#oldest
   }
@@ -44,11 +44,11 @@ export class IdBucket {
     if (this.#sequences[gap] === 0) return
     this.#sequences[gap] = 0
     this.#size--
-    // What was put behind the key because of it moves up: the gap would hide it.
+    // Keys that the removed one had pushed back move up: the gap would hide them.
     const last = this.#keys.length - 1
     for (let slot = (gap + 1) & last; this.#sequences[slot] !== 0; slot = (slot + 1) & last) {
       const moved = this.#keys[slot] as number
-      if (((slot - this.#homeOf(moved)) & last) < ((slot - gap) & last)) continue // it is not behind the gap
+      if (((slot - this.#homeOf(moved)) & last) < ((slot - gap) & last)) continue // it does not have to move
       this.#keys[gap] = moved
       this.#sequences[gap] = this.#sequences[slot] as number
       this.#sequences[slot] = 0
@@ -56,7 +56,7 @@ export class IdBucket {
     }
   }
 
-  /** Ascending. */
+  /** The keys, ascending. */
   sortedKeys(): Float64Array {
     return this.#keys.filter((_, slot) => this.#sequences[slot] !== 0).sort()
   }
@@ -67,7 +67,7 @@ export class IdBucket {
     this.#oldest = Number.POSITIVE_INFINITY
   }
 
-  /** Where the key is, or would be put. Half of the slots are empty, so that the search ends. */
+  /** The slot where the key is, or would be put. Half of the slots are empty, so the search ends. */
   #slotOf(key: number): number {
     const last = this.#keys.length - 1
     let slot = this.#homeOf(key)
@@ -77,7 +77,7 @@ export class IdBucket {
 
   #homeOf(key: number): number {
     const mixed = Math.imul(key ^ Math.imul(key / 2 ** 32, HIGH_FACTOR), LOW_FACTOR)
-    return (mixed >>> 10) & (this.#keys.length - 1) // the low bits of a product are those of the factors
+    return (mixed >>> 10) & (this.#keys.length - 1) // low bits of a product depend only on low bits of its factors
   }
 
   #rebuild(slots: number): void {

@@ -14,9 +14,10 @@ import { namesInUse } from './names-in-use.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
 /**
- * Records what another store has of its schemas, too, and makes room for it in the tables. Inside a write transaction.
+ * Also records the schemas of another store, and makes room for them in the tables. Call it inside a write
+ * transaction.
  *
- * @returns what was done; `isFirst`: there were no tables, and records that are there already are not in them
+ * @returns what was done; `isFirst`: there were no tables before, and existing records are not in them yet
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
  */
 export function joinSchema(
@@ -26,7 +27,7 @@ export function joinSchema(
   const stored = core.meta.get('schema')
   const own = stored === null ? null : parseStoredSchema(stored)
   const join = joinSchemas(own, other)
-  // A table that was made here before may be there again.
+  // A table that was once created here may exist again.
   const foreign = newTablesOf(join).filter((name) => !keptTables(own).includes(name))
   assertNothingRefused(refuseForeignTables({ ...join, refusals: [] }, namesInUse(core.db, foreign)))
   for (const step of join.steps) {
@@ -38,7 +39,7 @@ export function joinSchema(
   return { ...join, isFirst: stored === null }
 }
 
-/** Takes what another connection has recorded into the schema of this process. */
+/** Adopts what another connection has recorded into the schema of this process. */
 export function rememberIn(core: SqliteCore): void {
   const stored = core.meta.get('schema')
   if (stored !== null) remember(core, parseStoredSchema(stored))

@@ -2,8 +2,8 @@ import { StoreError } from '../../core/errors.ts'
 import type { MetaTable } from './meta-table.ts'
 
 /**
- * Notices that a restore, of another process too, has put another log in the place of the one that this process
- * knew. What was made by that one must not be stored in it: the version vector would pass what it lacks.
+ * Notices that a restore, possibly in another process, has replaced the log that this process knew. What was made
+ * from the old log must not be stored in the new one: the version vector would claim operations that it lacks.
  */
 export class KnownLog {
   readonly #filename: string
@@ -19,7 +19,7 @@ export class KnownLog {
     this.#base = meta.get('delivery_base')
   }
 
-  /** How many replacements those who listen have been told of. */
+  /** How many replacements were announced to the listeners. */
   get announcedReplacements(): number {
     return this.#announced
   }
@@ -29,20 +29,20 @@ export class KnownLog {
     return () => void this.#listeners.delete(listener)
   }
 
-  /** Looks whether it is still the same log: each has a base of its own. */
+  /** Checks whether it is still the same log: each has a base of its own. */
   refresh(): void {
     const base = this.#meta.get('delivery_base')
     if (base === this.#base) return
     this.#base = base
     this.#replacements++
-    // Later, because who is told may write, and this may be in the midst of a transaction; but before anybody who
-    // reads in it is answered.
+    // Deferred, because listeners may write, and a transaction may be open now; but early enough to come before any
+    // reader inside it gets an answer.
     queueMicrotask(() => this.#tell())
   }
 
   /**
-   * @param announced the replacements that were announced when what is to be stored was made
-   * @throws StoreError `STORE_UNAVAILABLE` when another log has taken the place of that one since
+   * @param announced number of announced replacements when the data to be stored was made
+   * @throws StoreError `STORE_UNAVAILABLE` when the log was replaced since
    */
   assertSince(announced: number): void {
     if (this.#replacements === announced) return

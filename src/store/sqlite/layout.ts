@@ -1,16 +1,16 @@
 /**
- * The nodes of a user that have sent something, without those of guests: what a handshake tells of. Most
- * devices of some apps only read, and none of them may cost the others a look. By a column that is set once:
- * with max_sequence in it every commit would change the index.
+ * The nodes of a user that have sent something, without those of guests: the ones that a handshake reports. In some
+ * apps most devices only read, and should not cost the others a look-up. The column is set only once: with
+ * max_sequence in the index, every commit would change it.
  */
 const INDEX_OF_WRITERS =
   'CREATE INDEX _kora_nodes_user ON _kora_nodes (user_id) WHERE has_written = 1 AND instr(node_id, char(31)) = 0'
 
-/** The rows of a record beside the one that it is named after; with `seq`, as every index. */
+/** The rows of a record, except the one whose number it has. Contains `seq`, as does every index. */
 const INDEX_OF_RECORDS =
   'CREATE INDEX _kora_operations_record ON _kora_operations (record) WHERE record <> seq'
 
-/** seq: of the first of `count` entries that follow each other, in the log and by their sequence numbers */
+/** seq: of the first of `count` entries that are consecutive in the log and in their sequence numbers */
 const NODE_RUNS = `CREATE TABLE _kora_node_runs (
     node INTEGER NOT NULL,
     sequence_number INTEGER NOT NULL,
@@ -20,20 +20,20 @@ const NODE_RUNS = `CREATE TABLE _kora_node_runs (
   ) WITHOUT ROWID`
 
 /**
- * The layout of the internal tables. A release reads the layouts up to its own and refuses newer
- * ones; each change of it comes with a step that brings an older file up to date.
+ * The layout of the internal tables. A release reads layouts up to its own and refuses newer ones; each change of
+ * it comes with a step that upgrades an older file.
  */
 export const LAYOUT_VERSION = 6
 
 /**
- * What brings a database to a layout from the one before it.
+ * The statements that upgrade a database to a layout from the one before.
  *
- *   2  A record takes the number of its first row of the log, which is then found by it and stays out
- *      of the index; and the state of one that was inserted and not changed since is not stored.
+ *   2  A record has the number of its first row in the log, which is then found by that number and left out
+ *      of the index; and no state is stored for a record that was inserted and not changed since.
  *   3  The indexes of scopes and of nodes hold runs of entries.
- *   4  The index of users holds only nodes that have written.
- *   5  A reference to a blob names an author only where that was proved; of those there were it was not.
- *   6  It is known when content was sent last; what there was counts as sent long ago.
+ *   4  The index of users contains only nodes that have written.
+ *   5  A reference to a blob names an author only where that was proved, which for existing ones it was not.
+ *   6  The time at which content was last sent is stored; existing content counts as sent long ago.
  */
 export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
   2: ['DROP INDEX _kora_operations_record', INDEX_OF_RECORDS],
@@ -57,10 +57,10 @@ export const LAYOUT_STEPS: { readonly [layout: number]: readonly string[] } = {
 }
 
 /**
- * What costs in SQLite is a random key in an index. So the log is keyed by delivery sequence, to
- * which rows are only ever added at the end; an operation is found by 52 bits of its id (not unique:
- * the id in the JSON is compared), whose index is written in bulk (see operation-ids.ts); nodes,
- * collections and records go by small numbers; and a record id that is a UUID takes 16 bytes.
+ * In SQLite, the expensive part is a random key in an index. So the log is keyed by delivery sequence, and rows are
+ * only ever added at its end; an operation is found by 52 bits of its id (not unique: the id in the JSON is
+ * compared), in an index that is written in bulk (see operation-ids.ts); nodes, collections and records have small
+ * numbers; and a record id that is a UUID takes 16 bytes.
  */
 export const LAYOUT_STATEMENTS = [
   'CREATE TABLE _kora_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID',
@@ -79,8 +79,8 @@ export const LAYOUT_STATEMENTS = [
 
   'CREATE TABLE _kora_collections (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)',
 
-  // id: seq of the record's first row (of records from layout 1, a lower number); record_id: 16 bytes for a
-  // UUID in lower case, else text; state: empty while the record is as its one insert has left it
+  // id: seq of the record's first row (records from layout 1: a lower number); record_id: 16 bytes for a UUID in
+  // lower case, otherwise text; state: empty for a record that was inserted and not changed since
   `CREATE TABLE _kora_records (
     id INTEGER PRIMARY KEY,
     collection INTEGER NOT NULL,
@@ -111,7 +111,7 @@ export const LAYOUT_STATEMENTS = [
     PRIMARY KEY (id_key, seq)
   ) WITHOUT ROWID`,
 
-  // What is known of operations that were dropped: see store/compaction. is_purged: with their record
+  // What is known of dropped operations: see store/compaction. is_purged: the record was dropped with them
   `CREATE TABLE _kora_dropped (
     position INTEGER PRIMARY KEY,
     id_key INTEGER NOT NULL,
@@ -136,7 +136,7 @@ export const LAYOUT_STATEMENTS = [
     tracked_after INTEGER NOT NULL,
     indexed_through INTEGER NOT NULL DEFAULT 0
   )`,
-  // seq: of the first of `count` entries that follow each other
+  // seq: of the first of `count` consecutive entries
   `CREATE TABLE _kora_scope (
     field INTEGER NOT NULL,
     key TEXT NOT NULL,
@@ -145,10 +145,10 @@ export const LAYOUT_STATEMENTS = [
     PRIMARY KEY (field, key, seq)
   ) WITHOUT ROWID`,
 
-  // what became of writes with a key; result: see write-results.ts
+  // results of writes with an idempotency key; result: see write-results.ts
   'CREATE TABLE _kora_write_results (key BLOB PRIMARY KEY, result TEXT NOT NULL) WITHOUT ROWID',
 
-  // kind: user, device or all; versions are never given twice, so that servers can ask for later ones
+  // kind: user, device or all; versions are never reused, so that servers can ask for later ones
   `CREATE TABLE _kora_revocations (
     version INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL,
@@ -157,7 +157,7 @@ export const LAYOUT_STATEMENTS = [
     UNIQUE (kind, value)
   )`,
 
-  // node: of the entry of the vector that is the author's; 0: nobody has proved to be it
+  // node: the author's, in the version vector; 0: the author is not proved
   `CREATE TABLE _kora_blob_refs (
     hash BLOB NOT NULL,
     collection TEXT NOT NULL,
@@ -170,7 +170,7 @@ export const LAYOUT_STATEMENTS = [
     manifest BLOB NOT NULL,
     PRIMARY KEY (chunk, manifest)
   ) WITHOUT ROWID`,
-  // sent_at: last, ms since the epoch
+  // sent_at: when it was last sent, ms since the epoch
   `CREATE TABLE _kora_blob_uploads (
     hash BLOB NOT NULL,
     user_id TEXT NOT NULL,

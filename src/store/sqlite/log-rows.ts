@@ -7,7 +7,7 @@ export class LogRows {
   readonly #row: Statement<[number], string>
   readonly #rowsAfter: Statement<[number, number], string>
 
-  /** @param db whichever connection to the file they are to be read by */
+  /** @param db the connection that reads them */
   constructor(db: SqliteDatabase) {
     this.#row = db
       .prepare<[number], string>(`SELECT ${ENTRY_TEXT} FROM _kora_operations WHERE seq = ?`)
@@ -19,7 +19,7 @@ export class LogRows {
       .pluck()
   }
 
-  /** The rows of these delivery sequences, in the same order; without those that compaction has dropped. */
+  /** Reads the rows with these delivery sequences, in the same order; skips those that compaction has dropped. */
   read(sequences: readonly number[]): ChecksummedRow[] {
     const rows: ChecksummedRow[] = []
     for (const sequence of sequences) {
@@ -29,7 +29,7 @@ export class LogRows {
     return rows
   }
 
-  /** The rows above `after`, ascending. */
+  /** Reads the rows above `after`, ascending. */
   scan(after: number, limit: number): ChecksummedRow[] {
     return this.#rowsAfter.all(after, limit).map(parseEntryText)
   }

@@ -2,7 +2,7 @@ import type { Statement } from 'better-sqlite3'
 import { corruptOnOpening } from '../damage/corrupt.ts'
 import type { SqliteDatabase } from './driver.ts'
 
-/** What the store remembers of itself. */
+/** What the store remembers about itself. */
 export type MetaKey =
   | 'layout'
   | 'node_id'
@@ -11,25 +11,28 @@ export type MetaKey =
   /** The schema that the tables show, as JSON, and its fingerprint. */
   | 'schema'
   | 'schema_fingerprint'
-  /** A change of the schema that has begun and not ended. */
+  /** A schema change that has begun but not ended. */
   | 'schema_change'
   /** Client operations and side effects in the log. */
   | 'operation_count'
-  /** Operations up to this delivery sequence are found in the index of ids. */
+  /** The index of ids contains all operations up to this delivery sequence. */
   | 'ids_indexed_through'
-  /** The delivery sequence before the first entry: above those of a log that this one replaced. */
+  /** The delivery sequence before the first entry: above those of the log that this one replaced. */
   | 'delivery_base'
-  /** The last number that the server gave in logs which this one replaced: a node id that it had in them goes on there. */
+  /**
+   * The highest number of the server's own operations in replaced logs, from which a node id that it keeps
+   * continues.
+   */
   | 'server_base'
-  /** The node id that a restore has made for this log, if it has: no log before this one knew it, so it begins at 1. */
+  /** The node id that a restore created for this log, if it did: no earlier log knew it, so its numbers begin at 1. */
   | 'new_node_id'
-  /** When a restore put this log in the place of another one, ms since the epoch. */
+  /** When a restore replaced another log by this one, ms since the epoch. */
   | 'log_replaced_at'
-  /** The newest timestamp that the server has given, serialized. */
+  /** The newest timestamp that the server has issued, serialized. */
   | 'server_clock'
-  /** Where the log ended at former compactions. */
+  /** The ends of the log at earlier compactions. */
   | 'past_ends'
-  /** Written to see that the file can be written. */
+  /** Written to check that the file is writable. */
   | 'health_checked_at'
 
 const DIGITS = /^\d{1,15}$/
@@ -47,14 +50,14 @@ export class MetaTable {
     this.#remove = db.prepare('DELETE FROM _kora_meta WHERE key = ?')
   }
 
-  /** @throws StoreError `STORE_CORRUPT` when it is no text */
+  /** @throws StoreError `STORE_CORRUPT` when it is not text */
   get(key: MetaKey): string | null {
     const value = this.#get.get(key) ?? null
-    if (value !== null && typeof value !== 'string') throw damagedValue(key) // damage makes bytes of a text
+    if (value !== null && typeof value !== 'string') throw damagedValue(key) // damage turns text to bytes
     return value
   }
 
-  /** @throws StoreError `STORE_CORRUPT` when it is no number from 0 */
+  /** @throws StoreError `STORE_CORRUPT` when it is not a number from 0 */
   getNumber(key: MetaKey): number {
     const text = this.get(key) ?? '0'
     if (!DIGITS.test(text)) throw damagedValue(key)

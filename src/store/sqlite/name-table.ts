@@ -2,10 +2,10 @@ import type { Statement } from 'better-sqlite3'
 import { lostName } from '../damage/corrupt.ts'
 import type { SqliteDatabase } from './driver.ts'
 
-// A server of millions of devices must not hold the names of all; 20,000 take some 3 MB.
+// A server with millions of devices must not hold all of their names; 20,000 take some 3 MB.
 const MAX_CACHED_NAMES = 20_000
 
-/** The numbers that stand for names, of nodes or collections, with the most used in memory. */
+/** Maps names of nodes or collections to numbers, with the most used ones in memory. */
 export class NameTable {
   readonly #table: '_kora_nodes' | '_kora_collections'
   readonly #find: Statement<[string], number>
@@ -23,7 +23,7 @@ export class NameTable {
     this.#all = db.prepare<[], string>(`SELECT ${column} FROM ${table} ORDER BY id`).pluck()
   }
 
-  /** The number of a name; undefined when nothing is stored of it. */
+  /** The number of a name; undefined if it has none. */
   find(name: string): number | undefined {
     const known = this.#idsByName.get(name)
     if (known !== undefined) return known
@@ -32,7 +32,7 @@ export class NameTable {
     return id
   }
 
-  /** The number of a name, which is given one if need be: inside a write transaction only. */
+  /** The number of a name, assigned if it has none: inside a write transaction only. */
   intern(name: string): number {
     const known = this.find(name)
     if (known !== undefined) return known
@@ -48,12 +48,12 @@ export class NameTable {
     return name
   }
 
-  /** The name of a number; undefined when none is stored under it, or it is damaged. */
+  /** The name with a number; undefined when there is none, or it is damaged. */
   findName(id: number): string | undefined {
     const known = this.#namesById.get(id)
     if (known !== undefined) return known
     const name = this.#name.get(id)
-    if (typeof name !== 'string') return undefined // SQLite puts bytes where damage says so
+    if (typeof name !== 'string') return undefined // damage turns text to bytes
     this.#remember(name, id)
     return name
   }

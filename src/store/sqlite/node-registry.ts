@@ -12,12 +12,12 @@ import type { ListedNode } from '../restore.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 import type { NameTable } from './name-table.ts'
 
-/** The rows of `_kora_nodes`: who has spoken to this server, and the version vector. */
+/** Rows of `_kora_nodes`: the nodes that have connected to this server, and the version vector. */
 export class NodeRegistry {
   readonly #db: SqliteDatabase
   readonly #names: NameTable
   readonly #statements: ReturnType<typeof prepareStatements>
-  /** Made when they are needed, which is by servers: files of earlier layouts that are only read cannot serve them. */
+  /** Prepared on first use, by servers only: files of earlier layouts that are only read lack the column. */
   #serving: ReturnType<typeof prepareServing> | null = null
 
   constructor(db: SqliteDatabase, names: NameTable) {
@@ -80,13 +80,13 @@ export class NodeRegistry {
     return this.#serving
   }
 
-  /** Forgets what a new log makes untrue: numbers of the old vector. */
+  /** Resets what a new log invalidates: the numbers of the old vector. */
   resetVector(): void {
     this.#statements.resetVector.run()
   }
 }
 
-/** SQL for the node of an entry of the vector, which may be that of a guest. @see nodeOfEntry in version-vector.ts */
+/** SQL for the node of an entry of the vector, which may be a guest's. @see nodeOfEntry in version-vector.ts */
 export function nodeOfEntrySql(entry: string): string {
   return `CASE instr(${entry}, char(31)) WHEN 0 THEN ${entry} ELSE substr(${entry}, 1, instr(${entry}, char(31)) - 1) END`
 }
@@ -122,13 +122,13 @@ function prepareStatements(db: SqliteDatabase) {
   }
 }
 
-/** With the column that layout 4 has added. */
+/** With the column that layout 4 added. */
 function prepareServing(db: SqliteDatabase) {
   return {
     markWriter: db.prepare(
       'UPDATE _kora_nodes SET has_written = 1 WHERE id = ? AND has_written = 0 AND max_sequence > 0',
     ),
-    // Two look-ups of an index that holds no other rows; `OR` would scan the table.
+    // Two look-ups in an index without other rows; `OR` would scan the table.
     others: db
       .prepare<[string | null], [string, number]>(
         `SELECT node_id, max_sequence FROM _kora_nodes

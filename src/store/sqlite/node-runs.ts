@@ -10,12 +10,12 @@ interface Run {
 
 type RunRow = [sequenceNumber: number, first: number, count: number]
 
-/** A run that may hold a sequence number begins less than this many before it. */
+/** A run that contains a sequence number begins less than this many before it. */
 const MAX_RUN = 1000
 
 /**
- * Which entries of the log are whose: `_kora_node_runs`. Nothing that is done all the time needs it, so
- * it is made to be cheap to write: a row stands for what a device has sent in one batch.
+ * Maps nodes to their entries in the log: `_kora_node_runs`. No frequent task reads it, so it is optimised for
+ * writing: one row stands for everything that a device has sent in one batch.
  */
 export class NodeRuns {
   /** A query for the runs, with the columns `node`, `sequence_number`, `seq` and `count`. */
@@ -23,7 +23,7 @@ export class NodeRuns {
   readonly #db: SqliteDatabase
   readonly #reading: ReturnType<typeof prepareReading>
   #writing: ReturnType<typeof prepareWriting> | null = null
-  /** The run that goes on, not yet stored. */
+  /** The current run, not yet stored. */
   #open: Run | null = null
 
   constructor(db: SqliteDatabase) {
@@ -32,7 +32,7 @@ export class NodeRuns {
     this.#reading = prepareReading(db, this.runs)
   }
 
-  /** Notes an entry. It can be read after `flush`. */
+  /** Adds an entry, which is readable after `flush`. */
   add(node: number, sequenceNumber: number, sequence: number): void {
     const run = this.#open
     if (run !== null && goesOn(run, node, sequenceNumber, sequence)) {
@@ -43,13 +43,13 @@ export class NodeRuns {
     this.#open = { node, sequenceNumber, first: sequence, count: 1 }
   }
 
-  /** The last thing in a transaction. */
+  /** Call it last in a transaction. */
   flush(): void {
     if (this.#open !== null) this.#insert(this.#open)
     this.#open = null
   }
 
-  /** After a rollback: what was to be stored is not in the log. */
+  /** After a rollback: pending entries are not in the log. */
   discardUnwritten(): void {
     this.#open = null
   }
@@ -126,7 +126,7 @@ function goesOn(run: Run, node: number, sequenceNumber: number, sequence: number
   )
 }
 
-/** A store that is only read may be of a layout from before there were runs. */
+/** A read-only store may have a layout without runs. */
 function runsOf(db: SqliteDatabase): string {
   const hasRuns = db.prepare("SELECT 1 FROM sqlite_master WHERE name = '_kora_node_runs'").get()
   return hasRuns === undefined

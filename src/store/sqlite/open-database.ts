@@ -17,12 +17,13 @@ export interface OpenOptions {
   readonly isReadOnly: boolean
   /** @see SqliteServerStoreOptions.plannedSchema */
   readonly plannedSchema?: GivenSchema | null | undefined
-  /** False: what is no store yet is refused. Default true. */
+  /** False: refuses a file that is not a store yet. Default true. */
   readonly mayCreate?: boolean | undefined
 }
 
 /**
- * Refuses what names no file, as a variable that is not set: SQLite would make a database that is gone with its process.
+ * Refuses an empty file name, for example from a variable that is not set: SQLite would create a temporary database
+ * that vanishes with the process.
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */
@@ -37,7 +38,7 @@ export function requireFilename(filename: unknown): void {
 const DURABILITIES: readonly unknown[] = ['full', 'normal'] satisfies OpenOptions['durability'][]
 
 /**
- * Refuses a durability that there is not, as a program without types may give: it would be taken for the weaker one.
+ * Refuses an unknown durability, which a program without types may pass: it would be treated as the weaker one.
  *
  * @throws StoreError `INVALID_ARGUMENT`
  */
@@ -50,8 +51,7 @@ export function requireDurability(durability: unknown): void {
 }
 
 /**
- * Opens the database, sets it up for one writer, and brings its internal tables to the present
- * layout.
+ * Opens the database, prepares it for a single writer, and upgrades its internal tables to the present layout.
  *
  * @throws StoreError `STORE_OPEN_FAILED`, `STORE_NEWER`, `DRIVER_MISSING`; SchemaError `SCHEMA_CHANGE_REFUSED`
  */
@@ -61,7 +61,7 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
   try {
     const { filename, isReadOnly, mayCreate = true } = options
     db = new Driver(filename, { readonly: isReadOnly, fileMustExist: !mayCreate, timeout: OPEN_TIMEOUT_MS })
-    if (!mayCreate) requireStore(db, filename) // first: the journal mode is written to the file
+    if (!mayCreate) requireStore(db, filename) // first, because the journal mode is written to the file
     requireFreeNames(db, options)
     configure(db, options)
     prepareLayout(db, options)
@@ -78,7 +78,7 @@ export function openDatabase(options: OpenOptions): SqliteDatabase {
 /**
  * Opens the file a second time, for reading pages of the log.
  *
- * @returns null for a database in memory, which no other connection sees
+ * @returns null for a database in memory, which other connections cannot see
  * @throws StoreError as `openDatabase`
  */
 export function openForPages(filename: string): SqliteDatabase | null {
@@ -96,10 +96,10 @@ export function openForPages(filename: string): SqliteDatabase | null {
 }
 
 /**
- * Opens the database to see what a start would do there, and changes nothing. In the place of one that is no
- * store yet stands an empty one in memory.
+ * Opens the database to see what a start would do there, and changes nothing. If there is no store yet, an empty
+ * one in memory stands for it.
  *
- * @returns `isEmpty`: it does so
+ * @returns `isEmpty`: true in that case
  * @throws StoreError as `openDatabase`
  */
 export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly' | 'plannedSchema'>): {
@@ -111,17 +111,17 @@ export function openForPlanning(options: Omit<OpenOptions, 'isReadOnly' | 'plann
   return { db: openDatabase({ ...options, filename, isReadOnly: !isEmpty }), isEmpty }
 }
 
-/** Those of the names that a file has which is no store yet; none where there is no file. */
+/** Those of the names that are in use in a file that is not a store yet; none if there is no file. */
 export function foreignNames(filename: string, names: readonly string[]): string[] {
   return peek(filename, (db) => namesInUse(db, names)) ?? []
 }
 
-/** Reads no more than it takes to tell an empty file, which the first start makes a store of. */
+/** Reads just enough to recognise an empty file, which the first start turns into a store. */
 function isStore(filename: string): boolean {
   return peek(filename, (db) => readLayoutVersion(db) > 0) ?? false
 }
 
-/** @returns null where there is no file */
+/** @returns null if there is no file */
 function peek<Result>(filename: string, read: (db: SqliteDatabase) => Result): Result | null {
   if (!existsSync(filename)) return null
   const Driver = loadSqliteDriver()
@@ -138,26 +138,29 @@ function peek<Result>(filename: string, read: (db: SqliteDatabase) => Result): R
 
 const OPEN_TIMEOUT_MS = 5000
 
-// Waiting for a lock stops the whole process, so the driver waits for as long as another short
-// transaction takes; the store waits for longer ones on a timer.
+// Waiting for a lock blocks the whole process, so the driver waits only as long as another short transaction takes;
+// the store waits for longer ones on a timer.
 const BUSY_TIMEOUT_MS = 10
 
-// Random index pages (operation ids, record ids) must find their place in memory: 48 MB hold those
-// of a few hundred thousand records. The default of 2 MB halves the rate at 100,000.
+// Random index pages (operation ids, record ids) must fit into memory: 48 MB hold those of a few hundred thousand
+// records. The default of 2 MB halves the rate at 100,000.
 const CACHE_KIB = 48 * 1024
 
-// What is read of the log for who catches up is read once, and by the next one from the start again.
+// Clients that catch up read each part of the log once, and the next client begins at the start again.
 const PAGES_CACHE_KIB = 2 * 1024
 
-// A checkpoint writes each changed page once, however often it changed since the last one. 16 MB of
-// log between two of them makes that worth it; more would only lengthen the pause.
+// A checkpoint writes each changed page once, however often it changed since the last. With 16 MB of log between
+// two of them this pays off; more would only lengthen the pause.
 const CHECKPOINT_PAGES = 4000
 
 function requireStore(db: SqliteDatabase, filename: string): void {
   if (readLayoutVersion(db) === 0) throw noStore(filename)
 }
 
-/** In one transaction: another process may make a store of the file, and the tables, between two looks at it. */
+/**
+ * In one transaction, because another process may create a store and its tables in the file between the two
+ * look-ups.
+ */
 function requireFreeNames(db: SqliteDatabase, { plannedSchema, isReadOnly }: OpenOptions): void {
   if (isReadOnly || !plannedSchema) return
   db.transaction(() => {
@@ -175,24 +178,27 @@ function configure(db: SqliteDatabase, { filename, durability, isReadOnly }: Ope
   requireSynchronous(db, filename, durability)
 }
 
-/** Asked after the first write only: until then SQLite says so also where a failed sync has kept it from it. */
+/** Checks WAL, but only after the first write: before it, SQLite reports WAL even if a failed sync has prevented it. */
 function requireWal(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions): void {
   if (isReadOnly || filename === ':memory:') return
   const mode = db.pragma('journal_mode', { simple: true })
   if (mode !== 'wal') throw cannotUse(filename, `it stays in journal mode "${mode}"; WAL is needed.`)
 }
 
-/** SQLite opens a file that it may not write all the same, for reading. Who else holds its lock, writes it. */
+/**
+ * Refuses a file that is not writable: SQLite opens it all the same, for reading. If another process holds the
+ * lock, it is writable.
+ */
 function requireWritable(db: SqliteDatabase, { isReadOnly }: OpenOptions): void {
   if (isReadOnly) return
   try {
-    db.exec('DELETE FROM _kora_meta WHERE 0') // BEGIN IMMEDIATE would only read where it cannot write
+    db.exec('DELETE FROM _kora_meta WHERE 0') // BEGIN IMMEDIATE would fall back to reading
   } catch (error) {
     if (!isBusy(error)) throw error
   }
 }
 
-/** The driver is built so that WAL alone means NORMAL: set it always, and see that it holds. */
+/** Sets the level always, and checks it: the driver's build implies NORMAL with WAL. */
 function requireSynchronous(db: SqliteDatabase, filename: string, durability: 'full' | 'normal'): void {
   const level = durability === 'full' ? 2 : 1
   db.pragma(`synchronous = ${level}`)
@@ -205,7 +211,7 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
   const found = readLayoutVersion(db)
   if (found === LAYOUT_VERSION) return
   if (found > LAYOUT_VERSION) throw newerLayout(filename, found)
-  if (isReadOnly && found > 0) return // whatever reads this layout reads the earlier ones
+  if (isReadOnly && found > 0) return // code that reads this layout reads earlier ones
   if (isReadOnly) throw noStore(filename)
   db.transaction(() => {
     const present = readLayoutVersion(db) // another process may have been faster
@@ -214,7 +220,7 @@ function prepareLayout(db: SqliteDatabase, { filename, isReadOnly }: OpenOptions
   }).immediate()
 }
 
-/** What brings a database of this layout to the present one; 0: an empty one. */
+/** The statements that upgrade a database from this layout to the present one; 0: an empty database. */
 export function statementsFrom(layout: number): readonly string[] {
   if (layout === LAYOUT_VERSION) return []
   const statements =
@@ -227,7 +233,7 @@ export function statementsFrom(layout: number): readonly string[] {
   ]
 }
 
-/** 0 for a database that is no store yet. */
+/** 0 for a database that is not a store yet. */
 export function readLayoutVersion(db: SqliteDatabase): number {
   const hasMeta = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_kora_meta'").get()
   if (hasMeta === undefined) return 0

@@ -6,18 +6,18 @@ import { IdBucket } from './id-bucket.ts'
 import type { MetaTable } from './meta-table.ts'
 import { operationIdKey } from './record-id.ts'
 
-/** Ids that wait in memory: some 1 MB, and as many rows of the log to read after a start. */
+/** How many ids wait in memory: some 1 MB, and as many rows of the log to read after a start. */
 const MAX_WAITING = 16_384
 const BUCKETS = 32
 const KEYS_PER_BUCKET = 2 ** 52 / BUCKETS
 
 /**
- * Finds operations by their ids. Ids are random: put into the index one by one, each changes a page of
- * its own, and that page is most of what an operation costs. So the newest wait in memory, in buckets
- * of neighbours, and a bucket goes into the index as a whole, where they share pages.
+ * Finds operations by their ids. Ids are random: if they were indexed one by one, each would change another page,
+ * and that page would be most of the cost of an operation. So the newest ids wait in memory, in buckets of
+ * neighbours, and a bucket is indexed as a whole, because neighbours share pages.
  *
- * Nothing depends on what is in memory. `ids_indexed_through` says up to where the index is complete;
- * the rows above are read after a start, a rollback, or what another process has done.
+ * Nothing depends on memory: `ids_indexed_through` says up to where the index is complete, and the rows above are
+ * read again after a start, a rollback, or a commit of another process.
  */
 export class OperationIds {
   readonly #meta: MetaTable
@@ -25,9 +25,9 @@ export class OperationIds {
   readonly #newIds: BulkInsert
   #buckets: readonly IdBucket[] = emptyBuckets()
   #waiting = 0
-  /** The index holds everything up to here. */
+  /** The index is complete up to here. */
   #indexedThrough = 0
-  /** Up to here, what the index does not hold is in the buckets; null: nothing is known yet. */
+  /** The buckets contain what the index lacks, up to here; null: not loaded yet. */
   #loadedThrough: number | null = null
   #isBehind = false
 
@@ -38,7 +38,7 @@ export class OperationIds {
   }
 
   /**
-   * Wire JSON of the operation with this id: the newest, where there are several.
+   * Wire JSON of the operation with this id: of the newest, if there are several.
    *
    * @throws StoreError `STORE_CORRUPT`
    */
@@ -49,12 +49,12 @@ export class OperationIds {
     const row = sequence === undefined ? undefined : this.#statements.entry.get(sequence)
     const waiting = row && wireJsonOf(row)
     if (waiting !== undefined && operationIdOf(waiting) === operationId) return waiting
-    if (this.#statements.isIndexed.get(key) === undefined) return undefined // as nearly always
+    if (this.#statements.isIndexed.get(key) === undefined) return undefined // the usual case
     const indexed = this.#statements.indexed.all(key).map(wireJsonOf)
     return indexed.find((wireJson) => operationIdOf(wireJson) === operationId)
   }
 
-  /** Notes a row that has been added to the log. */
+  /** Adds the id of a row that was added to the log. */
   add(operationId: string, sequence: number): void {
     this.#load()
     const key = operationIdKey(operationId)
@@ -62,7 +62,7 @@ export class OperationIds {
     this.#loadedThrough = sequence
   }
 
-  /** Notes that a row was taken out of the log. */
+  /** Removes the id of a row that was removed from the log. */
   remove(operationId: string, sequence: number): void {
     const key = operationIdKey(operationId)
     const bucket = this.#bucketOf(key)
@@ -73,7 +73,7 @@ export class OperationIds {
     this.#statements.remove.run(key, sequence)
   }
 
-  /** At the end of a transaction that has added rows: makes room for those of the next. */
+  /** Makes room for the rows of the next transaction: at the end of one that has added some. */
   settle(): void {
     while (this.#waiting > MAX_WAITING) {
       this.#index(this.#oldestBucket())
@@ -82,12 +82,12 @@ export class OperationIds {
     }
   }
 
-  /** Another process has committed: there may be rows that are not known here. */
+  /** Call it when another process has committed: there may be rows that are not known here. */
   noteForeignCommit(): void {
     this.#isBehind = true
   }
 
-  /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
+  /** Forgets what is in memory: after a rollback, or with another log, it may not be stored. */
   clearMemory(): void {
     for (const bucket of this.#buckets) bucket.clear()
     this.#waiting = 0
@@ -120,10 +120,7 @@ export class OperationIds {
     bucket.set(key, sequence)
   }
 
-  /**
-   * Indexes the older row of an id that comes again with another content: the newer one takes its place in
-   * memory.
-   */
+  /** Indexes the older row of an id that was used again with other content: the newer one takes its place in memory. */
   #reclaim(key: number, known: number): void {
     this.#newIds.add([key, known])
     this.#newIds.flush()
@@ -136,7 +133,10 @@ export class OperationIds {
     bucket.clear()
   }
 
-  /** The one that keeps the index from being complete: so no id waits for much longer than the others. */
+  /**
+   * The bucket that keeps the index from being complete: taken first, so that no id waits much longer than the
+   * others.
+   */
   #oldestBucket(): IdBucket {
     return this.#buckets.reduce((oldest, bucket) => (bucket.oldest < oldest.oldest ? bucket : oldest))
   }
@@ -162,7 +162,7 @@ function prepareStatements(db: SqliteDatabase) {
           WHERE id_key = ? ORDER BY seq DESC`,
       )
       .raw(),
-    // The id is the first property of the JSON, and its key the first 13 characters of the id.
+    // The id is the first property of the JSON; its first 13 characters are the key.
     idsAfter: db
       .prepare<[number], [number, string]>(
         `SELECT seq, substr(wire_json, 8, 13) FROM _kora_operations WHERE seq > ? ORDER BY seq`,

@@ -3,9 +3,9 @@ import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
-// One transaction holds the writer for some 20 ms then, but for a record that alone takes longer.
+// So that one transaction holds up other writers for some 20 ms, unless a single record takes longer.
 const RECORDS_PER_STEP = 200
-/** Characters of states and of what else is read: a rich text that was edited often may have many millions. */
+/** Characters of states and of everything else read: a rich text that was edited often may have many millions. */
 const LENGTH_PER_STEP = 2 * 1024 * 1024
 
 export interface SteppedRecord {
@@ -17,14 +17,14 @@ export interface SteppedRecord {
 export interface RecordStep {
   /** Records that were taken. */
   readonly count: number
-  /** The last of them; null for none. */
+  /** The last of these records; null if there are none. */
   readonly through: number | null
   /** True when there are no more. */
   readonly isEnd: boolean
 }
 
 /**
- * Takes the next records of a collection, as many as one step has time and memory for, and one at least.
+ * Takes the next records of a collection: as many as one step has time and memory for, but at least one.
  *
  * @param take returns the length of what it has read of the log for the record
  */
@@ -48,9 +48,9 @@ export function takeRecordStep(
 
 type Row = [ref: number, recordId: Buffer | string, state: string]
 
-/** All that are to be taken, because nothing can be written while rows are read. */
+/** Reads all rows of the step at once, because nothing can be written while a statement returns rows. */
 function readRows({ db }: SqliteCore, collectionId: number, after: number): { rows: Row[]; isEnd: boolean } {
-  // In the order of the table: `+` keeps SQLite from collecting and sorting the whole collection by its index.
+  // In the order of the table: `+` keeps SQLite from reading and sorting the whole collection by its index.
   const statement = db
     .prepare<[number, number, number], Row>(
       `SELECT id, record_id, state FROM _kora_records WHERE id > ? AND +collection = ? ORDER BY id ${LIMIT}`,

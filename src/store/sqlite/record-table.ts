@@ -11,23 +11,23 @@ import type { NameTable } from './name-table.ts'
 import { decodeRecordId, encodeRecordId } from './record-id.ts'
 
 /**
- * In place of the state of a record that has had one insert and nothing else, as most: it would say
- * the same as the row of the log once more, and be a tenth of what is written for an operation.
+ * Stands for the state of a record that has had one insert and nothing else, as most have: the state would repeat
+ * the row of the log, and be a tenth of what is written for an operation.
  */
 export const AS_INSERTED = ''
 
-/** What the table asks of the log that it belongs to. */
+/** What the table needs from its log. */
 export interface RecordLog {
   /** The record's operations in commit order, and the length of what was read for them. */
   readOperations(ref: number): { readonly operations: readonly Operation[]; readonly length: number }
 }
 
-/** A record with the length of what was read for it, in characters. */
+/** A record, with the number of characters that were read for it. */
 export interface ReadRecord extends StoredRecord {
   readonly length: number
 }
 
-/** Rows of `_kora_records`: what the operations of each record have made of it. */
+/** Rows of `_kora_records`: the state that each record's operations have led to. */
 export class RecordTable {
   readonly #collections: NameTable
   readonly #log: RecordLog
@@ -51,7 +51,7 @@ export class RecordTable {
       : { ref, state: parseRecordState(stored), length: stored.length }
   }
 
-  /** The record's number and the column that `stateOf` makes its state from. */
+  /** Finds the record's number and the column that `stateOf` parses. */
   findRow({ collection, recordId }: RecordKey): [ref: number, stored: string] | undefined {
     const collectionId = this.#collections.find(collection)
     if (collectionId === undefined) return undefined
@@ -86,24 +86,24 @@ export class RecordTable {
       .sort((a, b) => Buffer.compare(Buffer.from(a.recordId), Buffer.from(b.recordId)))
   }
 
-  /** Number of records of all collections, deleted ones too. */
+  /** Counts the records of all collections, deleted ones too. */
   count(): number {
     return this.#statements.count.get() ?? 0
   }
 
-  /** Writes the state of a changed record. A new one, which has no number yet, is written by `add`. */
+  /** Writes the state of a changed record. A new record, without a number yet, is written by `add`. */
   update({ ref, state }: Pick<PlannedRecord, 'ref' | 'state'>): void {
     if (ref !== null && state !== null) this.#statements.update.run(serializeRecordState(state), ref)
   }
 
   /**
-   * Adds a record, which is in the table after `flush` at the latest.
+   * Adds a record; it is in the table after `flush` at the latest.
    *
-   * @param ref the delivery sequence of its first entry, which is the record's number
+   * @param ref the delivery sequence of its first entry, which becomes its number
    * @returns that number
    */
   add({ collection, recordId, state, applied }: PlannedRecord, ref: number): number {
-    if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // made by its first operation
+    if (state === null) throw new Error(`The record ${recordId} of an entry has no state`) // always made by then
     const isAsInserted = applied.length === 1 && applied[0]?.type === 'insert'
     this.#newRecords.add([
       ref,
@@ -114,12 +114,12 @@ export class RecordTable {
     return ref
   }
 
-  /** Writes the records that wait to be written together. */
+  /** Writes the pending records together. */
   flush(): void {
     this.#newRecords.flush()
   }
 
-  /** After a rollback: what was to be stored is not in the log. */
+  /** After a rollback: pending records are not in the log. */
   discardUnwritten(): void {
     this.#newRecords.discard()
   }

@@ -26,26 +26,26 @@ import type { SqliteCore } from './sqlite-core.ts'
 
 const STRAY_ROWS_PER_STEP = 200
 
-/** Brings tables and records to what a schema asks for. */
+/** Changes tables and records to fit a schema. */
 export class SchemaMigration {
   readonly #core: SqliteCore
   readonly #tracking: ScopeTracking
   readonly #namesInUse: (names: readonly string[]) => string[]
 
-  /** @param namesInUse of these names, those that the file has already */
+  /** @param namesInUse returns those of the given names that exist in the file */
   constructor(core: SqliteCore, tracking: ScopeTracking, namesInUse: (names: readonly string[]) => string[]) {
     this.#core = core
     this.#tracking = tracking
     this.#namesInUse = namesInUse
   }
 
-  /** Collections whose tables are not yet filled. */
+  /** Collections whose tables are not filled yet. */
   unfinished(): ReadonlySet<string> {
     return new Set(this.#pending().map((work) => work.collection))
   }
 
   /**
-   * The tables, when the collection has one that is filled.
+   * The tables, if the one of the collection exists and is filled.
    *
    * @throws StoreError `STORE_UNAVAILABLE`, `NO_SCHEMA`
    * @throws SchemaError `UNKNOWN_COLLECTION`
@@ -64,19 +64,19 @@ export class SchemaMigration {
     if (!this.#isUpToDate(next)) {
       await this.#core.writes.run(() => this.#changeTables(next))
     }
-    // Also when nothing changed: the resolvers of the stored schema are functions, and gone.
+    // Even if nothing changed: the stored schema has no resolvers, because they are functions.
     this.#core.useSchema(withEarlierFields(next, this.#materialized()))
     await this.#finish(options)
     await this.#trackScopes(next, options)
   }
 
-  /** What the tables are for, and were. */
+  /** The schema that the tables are for, with what it remembers of earlier ones. */
   recorded(): SchemaDefinition | null {
     return this.#materialized()
   }
 
   /**
-   * Joins the schema of another store to what is recorded here.
+   * Also records the schemas of another store.
    *
    * @throws SchemaError `SCHEMA_CHANGE_REFUSED`
    */
@@ -141,7 +141,7 @@ export class SchemaMigration {
     return refuseForeignTables(plan, this.#namesInUse(newTablesOf(plan)))
   }
 
-  /** All changes of structure in one transaction, with a note of the data that is then to be moved. */
+  /** Makes all changes of structure in one transaction, and notes which data to move afterwards. */
   #changeTables(next: SchemaDefinition): void {
     const plan = this.#planChange(next)
     assertNothingRefused(plan)
@@ -151,7 +151,7 @@ export class SchemaMigration {
     this.#setPending(mergeWork(this.#pending(), workOf(plan), next))
     this.#core.meta.set('schema', serializeStoredSchema(plan.materialized))
     this.#core.meta.set('schema_fingerprint', schemaFingerprint(next))
-    // From the next append on, in this process; before any other can come between.
+    // Applies to the next append of this process; no other can come between.
     this.#core.useSchema(plan.materialized)
   }
 
@@ -166,10 +166,10 @@ export class SchemaMigration {
     else this.#core.meta.set('schema_change', JSON.stringify(pending))
   }
 
-  /** In steps, between which others may write. */
+  /** Works in steps, between which others may write. */
   async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
     const { writes, runtime } = this.#core
-    if (this.#pending().length === 0) return // without a transaction, as at most starts
+    if (this.#pending().length === 0) return // as at most starts; saves a transaction
     for (;;) {
       const progress = await writes.run(() => this.#moveStep())
       if (progress === null) return
@@ -178,7 +178,7 @@ export class SchemaMigration {
     }
   }
 
-  /** Moves the next records of the first pending work; null when there is none. */
+  /** Moves the next records of the first pending work; null when nothing is pending. */
   #moveStep(): SchemaProgress | null {
     const [work, ...others] = this.#pending()
     if (work === undefined) return null
@@ -198,7 +198,7 @@ export class SchemaMigration {
     const core = this.#core
     const { recordId, state } = record
     if (state.isPurged === true) {
-      core.tables?.remove(collection, recordId) // it may have one from before its collection was out of the schema
+      core.tables?.remove(collection, recordId) // its row may date from before the collection left the schema
       return 0
     }
     if (!replays) {
@@ -215,7 +215,7 @@ export class SchemaMigration {
     return count.get(this.#core.collections.find(collection) ?? -1) ?? 0
   }
 
-  /** Removes rows that no record stands behind: somebody else's, or left by damage. */
+  /** Removes rows that belong to no record: written by others, or left over from damage. */
   async #removeStrayRows(collection: string): Promise<void> {
     const { writes, runtime } = this.#core
     for (let after = ''; ; ) {

@@ -2,11 +2,11 @@ import type { ScopeChanges } from '../../core/view.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
 
 const MAX_CACHED_SCOPES = 5000
-const MAX_CACHED_SCOPE_LENGTH = 512 // a client may fill the fields of scopes with as much as an operation holds
+const MAX_CACHED_SCOPE_LENGTH = 512 // because a client may fill scope fields with as much as an operation may hold
 
 /**
- * What rows of the log say of scopes, parsed. Most operations of a user have one text; parsed anew it would
- * cost as much as reading the row.
+ * Parsed scope texts of log rows. Most operations of a user have the same text; parsing it each time would cost as
+ * much as reading the row.
  */
 export class ScopeCache {
   readonly #changesByText = new Map<string, ScopeChanges>()
@@ -22,7 +22,7 @@ export class ScopeCache {
   }
 }
 
-/** A part of a text keeps the whole in memory, which may be a row of the largest size. */
+/** Copies a text: a part of a text keeps all of it in memory, which may be a row of the largest size. */
 function copyOf(text: string): string {
   return Buffer.from(text).toString()
 }

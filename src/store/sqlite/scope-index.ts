@@ -1,7 +1,7 @@
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import { LIMIT, type SqliteDatabase } from './driver.ts'
 
-/** Entries with consecutive delivery sequences that stand under one key. */
+/** Entries under one key with consecutive delivery sequences. */
 interface Run {
   readonly key: string
   readonly first: number
@@ -10,19 +10,18 @@ interface Run {
 
 type RunRow = [first: number, count: number]
 
-// A page wants some hundred sequences; where all runs are of one entry, it takes a few of these reads.
+// A page needs some hundred sequences; if every run has a single entry, that takes a few of these reads.
 const RUNS_PER_READ = 256
 
 /**
- * Which entries of the log stand under which value of a tracked field: `_kora_scope`. What a device
- * sends in one batch is mostly of one user, so that a row holds a run of entries, and one row stands
- * for a batch where each entry would cost its own.
+ * Maps the values of tracked fields to their entries in the log: `_kora_scope`. What a device sends in one batch
+ * mostly belongs to one user, so one row holds a run of entries instead of a single one.
  */
 export class ScopeIndex {
   readonly #db: SqliteDatabase
   readonly #reading: ReturnType<typeof prepareReading>
   #writing: ReturnType<typeof prepareWriting> | null = null
-  /** By tracked field: the run that goes on, not yet stored. */
+  /** By tracked field: the current run, not yet stored. */
   readonly #open = new Map<number, Run>()
 
   constructor(db: SqliteDatabase) {
@@ -30,7 +29,7 @@ export class ScopeIndex {
     this.#reading = prepareReading(db)
   }
 
-  /** Notes an entry. It can be read after `flush`. */
+  /** Adds an entry, which is readable after `flush`. */
   add({ fieldId, key }: IndexKey, sequence: number): void {
     const run = this.#open.get(fieldId)
     if (run !== undefined && run.key === key && sequence === run.first + run.count) {
@@ -41,13 +40,13 @@ export class ScopeIndex {
     this.#open.set(fieldId, { key, first: sequence, count: 1 })
   }
 
-  /** The last thing in a transaction. */
+  /** Call it last in a transaction. */
   flush(): void {
     for (const [fieldId, run] of this.#open) this.#insert(fieldId, run)
     this.#open.clear()
   }
 
-  /** After a rollback: what was to be stored is not in the log. */
+  /** After a rollback: pending entries are not in the log. */
   discardUnwritten(): void {
     this.#open.clear()
   }
@@ -100,14 +99,14 @@ export class ScopeIndex {
   }
 }
 
-/** Adds the numbers from `from` to before `end`, as long as there are fewer than `limit`. */
+/** Adds the numbers from `from` up to, not including, `end`, until there are `limit`. */
 function pushFrom(sequences: number[], from: number, end: number, limit: number): void {
   for (let next = from; next < end && sequences.length < limit; next++) sequences.push(next)
 }
 
 function prepareReading(db: SqliteDatabase) {
-  // A store that is only read may be of a layout from before there were runs.
-  // As a pragma, and not as a table: a collection may be called pragma_table_info.
+  // A read-only store may have a layout without runs. A pragma instead of its table, because a collection may be
+  // called pragma_table_info.
   const present = db.pragma('table_info(_kora_scope)') as { readonly name: string }[]
   const columns = present.some(({ name }) => name === 'count') ? 'seq, count' : 'seq, 1'
   const runs = (condition: string) =>

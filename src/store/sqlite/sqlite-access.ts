@@ -5,7 +5,7 @@ import type { SqliteCore } from './sqlite-core.ts'
 import type { PageSource } from './sqlite-delivery.ts'
 import { toStoreError } from './sqlite-errors.ts'
 
-/** Another process would have to commit amid each of them. */
+/** Enough: another process would have to commit during each of them. */
 const MAX_TRIES = 3
 
 interface WithCore {
@@ -14,11 +14,14 @@ interface WithCore {
 
 type Transaction<Given> = (action: (given: Given) => unknown) => unknown
 
-/** The access to a store whose reads and writes are transactions in one file. */
+/** The access to a store that reads and writes by transactions on one file. */
 export class SqliteAccess<Parts extends WithCore> {
   readonly #access: StoreAccess<Parts>
   readonly #parts: Parts
-  /** Several statements see one moment beside another process. Made once: that takes as long as a short read. */
+  /**
+   * Gives several statements the same state of the file beside another process. Made once, because that takes as
+   * long as a short read.
+   */
   readonly #inOneMoment: Transaction<Parts>
   readonly #pages: {
     readonly db: SqliteDatabase
@@ -26,7 +29,7 @@ export class SqliteAccess<Parts extends WithCore> {
     readonly inOneMoment: Transaction<void>
   } | null
 
-  /** @param options.pages a connection for the rows of the log; null where there is but one */
+  /** @param options.pages a connection for rows of the log; null if there is only one */
   constructor(parts: Parts, options: { isReadOnly: boolean; pages: SqliteDatabase | null }) {
     const { core } = parts
     this.#access = new StoreAccess(parts, { name: core.filename, isReadOnly: options.isReadOnly })
@@ -48,7 +51,7 @@ export class SqliteAccess<Parts extends WithCore> {
   }
 
   /**
-   * Runs what only reads; all of it sees one moment.
+   * Runs an action that only reads; all of it sees the same state of the file.
    *
    * @throws StoreError
    */
@@ -62,8 +65,9 @@ export class SqliteAccess<Parts extends WithCore> {
   }
 
   /**
-   * Reads pages of the log, by a connection of their own, so that what is read once of a long log does not take the place
-   * of what each write needs. Both see the same where no other process has committed amid it; else all is read again.
+   * Reads pages of the log through a separate connection, so that a long log that is read once does not displace
+   * the pages that every write needs. Both connections see the same unless another process commits meanwhile; then
+   * all is read again.
    *
    * @throws StoreError
    */
@@ -77,7 +81,7 @@ export class SqliteAccess<Parts extends WithCore> {
         const result = this.read(() => pages.inOneMoment(() => action(source))) as Result
         if (!this.#isBehind()) return result
       } catch (error) {
-        if (!this.#isBehind()) throw error // else a row may name what only the other connection sees
+        if (!this.#isBehind()) throw error // otherwise a row may refer to data that only the other connection sees
       }
     }
     return this.read(() => action({ core, rows: core.log.rows }))
@@ -100,7 +104,7 @@ export class SqliteAccess<Parts extends WithCore> {
   }
 
   /**
-   * Runs what reads step by step: it is in no transaction, and begins those that it needs.
+   * Runs an action that reads in steps, outside of a transaction; it begins those that it needs.
    *
    * @throws StoreError `STORE_CLOSED`
    */
@@ -109,7 +113,7 @@ export class SqliteAccess<Parts extends WithCore> {
   }
 
   /**
-   * Runs what writes step by step: it is in no transaction, and begins those that it needs.
+   * Runs an action that writes in steps, outside of a transaction; it begins those that it needs.
    *
    * @throws StoreError `STORE_CLOSED`, `STORE_UNAVAILABLE`
    */
@@ -118,8 +122,7 @@ export class SqliteAccess<Parts extends WithCore> {
   }
 
   /**
-   * Closes the connection of the pages first: the last one to be closed writes what is in the write-ahead log into the
-   * file.
+   * Closes the connection for pages first: the last connection to close moves the write-ahead log into the file.
    *
    * @returns false when it was closed before
    */

@@ -22,7 +22,7 @@ export class SqliteBlobs {
     this.#statements = prepareStatements(db)
   }
 
-  /** Notes the blobs that a new row of the log makes its record refer to. */
+  /** Records which blobs a new row of the log makes its record refer to. */
   noteRefs({ entry, blobRefs, author }: LogRow): void {
     for (const hash of blobRefs) {
       const node = author === null ? NOBODY : this.#nodes.intern(author)
@@ -124,11 +124,11 @@ export class SqliteBlobs {
 export type RefKey = [hash: Buffer, collection: string, recordId: string]
 
 const FIRST_REF: RefKey = [Buffer.alloc(0), '', '']
-/** References that are looked at before operations go on, and about how much of their records is parsed. */
+/** How many references, and roughly how many characters of their records, are read before other work continues. */
 const REF_PAGE = 200
 const MAX_STATE_LENGTH = 1024 * 1024
 
-/** Stands for an author who has not proved to be anybody: names are numbered from 1. */
+/** Stands for an unproved author: names are numbered from 1. */
 const NOBODY = 0
 
 function prepareStatements(db: SqliteDatabase) {
@@ -166,7 +166,7 @@ function prepareStatements(db: SqliteDatabase) {
   }
 }
 
-/** With the columns that layout 6 has added: files of earlier ones, which are only read, note no uploads. */
+/** With the columns that layout 6 added: files of earlier layouts are only read, so they need not record uploads. */
 function prepareUploading(db: SqliteDatabase) {
   return {
     noteUpload: db.prepare(

@@ -88,7 +88,7 @@ function planOf(
   if (isWhole || !isForgettable(record, context)) {
     return { plan: planRecord(record, { entries, isWhole }, context), lengthRead }
   }
-  // More than is to be held at once: of each page only what its removal has to know is kept.
+  // There may be more rows than memory should hold: of each page, only what their removal needs is kept.
   const rows: DroppedRow[] = []
   for (let last = entries.at(-1); last !== undefined; last = entries.at(-1)) {
     for (const entry of entries) rows.push(toForgottenRow(entry))

@@ -39,10 +39,10 @@ interface TrackedRow {
   readonly isReady: number
 }
 
-/** No `data_version` of SQLite. */
+/** Differs from every `data_version` of SQLite. */
 const UNSEEN = -1
 
-/** The tables of one open database and what is kept of them in memory, for the parts of the store. */
+/** The tables of one open database, and what is cached of them, for the parts of the store. */
 export class SqliteCore implements AppendContext {
   readonly db: SqliteDatabase
   readonly filename: string
@@ -56,13 +56,16 @@ export class SqliteCore implements AppendContext {
   readonly blobs: SqliteBlobs
   readonly revocations: SqliteRevocations
   readonly writes: WriteQueue
-  /** The node id that the application has chosen for the server. */
+  /** The server's node id, if the application has chosen one. */
   readonly chosenNodeId: string | undefined
   readonly clock: ServerClock
   tracked = new TrackedFields()
-  /** This process's own: what it was given, else what the file held when it was opened; with what that remembers of others since. */
+  /**
+   * This process's own: the one it was given, otherwise the one in the file at opening; with later fields of other
+   * schemas.
+   */
   ownSchema: SchemaDefinition | null = null
-  /** The same when the present transaction began. */
+  /** `ownSchema` at the start of the present transaction. */
   #ownSchemaBefore: SchemaDefinition | null = null
   #schema: SchemaDefinition | null = null
   #tables: CollectionTables | null = null
@@ -70,9 +73,9 @@ export class SqliteCore implements AppendContext {
   #ownTables: { readonly schema: SchemaDefinition; readonly tables: CollectionTables } | null = null
   #serverNodeId: string
   #formerNodeIds: ReadonlySet<string> = new Set()
-  /** The last number that this node id may have been given in logs before this one. */
+  /** The highest number that earlier logs may have given to this node id. */
   #serverBase = 0
-  /** As it was opened: statements and indexes are made for it. */
+  /** The layout at opening, which statements and indexes are made for. */
   readonly #layout: string | null
   readonly #dataVersion: Statement<[], number>
   readonly #trackedRows: Statement<[], TrackedRow>
@@ -114,10 +117,10 @@ export class SqliteCore implements AppendContext {
         FROM _kora_tracked ORDER BY id`,
     )
     this.refreshIfForeign()
-    this.ownSchema = this.#schema // its resolvers are gone
+    this.ownSchema = this.#schema // read from the file, so without its resolvers
   }
 
-  /** The node that this server writes as: another one once a restore has replaced the log, unless it was chosen. */
+  /** The node that this server writes as: a new one after a restore replaced the log, unless the id was chosen. */
   get serverNodeId(): string {
     return this.#serverNodeId
   }
@@ -130,7 +133,7 @@ export class SqliteCore implements AppendContext {
     return nodeId === this.#serverNodeId || this.#formerNodeIds.has(nodeId)
   }
 
-  /** What the tables are for: this process's own schema, or that of another process on the file. */
+  /** The schema that the tables are for: this process's own, or that of another process on the file. */
   get schema(): SchemaDefinition | null {
     return this.#schema
   }
@@ -139,7 +142,7 @@ export class SqliteCore implements AppendContext {
     return this.#tables
   }
 
-  /** The tables as this process's own schema sees them: what another process does to them keeps their columns. */
+  /** The tables by this process's own schema, whose columns survive the changes of other processes. */
   get ownTables(): CollectionTables | null {
     const schema = this.ownSchema
     if (schema === null || schema === this.#schema) return this.#tables
@@ -158,15 +161,16 @@ export class SqliteCore implements AppendContext {
     return this.tracked.namesOf(collection)
   }
 
-  /** Takes this process's own schema, once its tables exist; until a rollback, where that is in a transaction. */
+  /** Adopts this process's own schema, once its tables exist. If that is in a transaction, a rollback undoes it. */
   useSchema(schema: SchemaDefinition): void {
     this.ownSchema = schema
     this.#takeUpSchema()
   }
 
   /**
-   * Takes up what the tables are for, where that has changed: rows are written by it, whoever changed it. Not where that is
-   * an earlier version: a command with an old configuration keeps the columns of a running server, and must not take its rules.
+   * Adopts the schema that the tables are for if it has changed, whoever changed it, because rows are written by
+   * it. Not an earlier version, though: a command with an old configuration keeps the columns of a running server,
+   * which must not adopt its rules.
    */
   #takeUpSchema(): void {
     const stored = { text: this.meta.get('schema'), fingerprint: this.meta.get('schema_fingerprint') }
@@ -206,7 +210,7 @@ export class SqliteCore implements AppendContext {
     const ids = this.#tables?.findLive(lookup) ?? []
     return ids.flatMap((recordId) => {
       const record = this.log.records.find({ collection, recordId })
-      return record === undefined ? [] : [{ ...record, recordId }] // none: somebody else's row
+      return record === undefined ? [] : [{ ...record, recordId }] // none: the row is not from this store
     })
   }
 
@@ -232,20 +236,21 @@ export class SqliteCore implements AppendContext {
       this.nodes.advance(this.serverNodeId, counters.serverSequence)
     }
     if (operations > 0) this.meta.set('operation_count', this.meta.getNumber('operation_count') + operations)
-    this.#flush() // a restore reads what it has written in the same transaction
+    this.#flush() // because a restore reads what it wrote in the same transaction
     return results
   }
 
-  /** Size of the database without its write-ahead log. */
+  /** Size of the database, without its write-ahead log. */
   storageBytes(): number {
     const pages = this.db.pragma('page_count', { simple: true })
     return Number(pages) * Number(this.db.pragma('page_size', { simple: true }))
   }
 
   /**
-   * Takes up what another process has committed: the first thing in each transaction, of reads too.
+   * Adopts what another process has committed: the first step of every transaction, of reads too.
    *
-   * @throws StoreError `STORE_NEWER` when that has changed the layout; `STORE_CORRUPT`, each time until it can be read
+   * @throws StoreError `STORE_NEWER` when it has changed the layout; `STORE_CORRUPT`, each time until it is
+   *   readable
    */
   refreshIfForeign(): void {
     const version = this.#readDataVersion()
@@ -257,7 +262,7 @@ export class SqliteCore implements AppendContext {
     this.#seenDataVersion = version
   }
 
-  /** Whether another process has committed since the last transaction began. */
+  /** True if another process has committed since the last transaction began. */
   get isBehind(): boolean {
     return this.#readDataVersion() !== this.#seenDataVersion
   }
@@ -275,7 +280,7 @@ export class SqliteCore implements AppendContext {
     )
   }
 
-  /** Reads again what is kept in memory of the tables. */
+  /** Reloads what is cached of the tables. */
   refresh(): void {
     this.nodeNames.clearCache()
     this.collections.clearCache()
@@ -292,8 +297,9 @@ export class SqliteCore implements AppendContext {
   }
 
   /**
-   * For a log that takes the place of the present one: the server writes as another node from now on, with numbers
-   * from 1. Of the present one, devices are then asked for what they hold. One that was chosen stays, and goes on.
+   * Prepares for a log that replaces the present one: from now on the server writes as a new node, with numbers
+   * from 1, and asks devices for what they hold of its former node. A chosen node id stays, and its numbers
+   * continue.
    */
   renewNode(): void {
     const former = this.#serverNodeId
@@ -328,13 +334,13 @@ export class SqliteCore implements AppendContext {
   }
 
   #onRollback(): void {
-    this.ownSchema = this.#ownSchemaBefore // the tables are again those that it was for
+    this.ownSchema = this.#ownSchemaBefore // the tables are again those of this schema
     this.log.clearMemory()
     this.#tables?.discardUnwritten()
     try {
       this.refresh()
     } catch {
-      this.#seenDataVersion = UNSEEN // why it was rolled back is to be told first; the next transaction reads again
+      this.#seenDataVersion = UNSEEN // the cause of the rollback is reported first; the next transaction reads again
     }
   }
 

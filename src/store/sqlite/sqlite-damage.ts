@@ -28,15 +28,15 @@ import { toStoreError } from './sqlite-errors.ts'
 const MAX_PAGE_ROWS = 1000
 const MAX_PAGE_BYTES = 8 * 1024 * 1024
 const MAX_DATABASE_PROBLEMS = 20
-/** Stands for a state that damage has made bytes of, which cannot be read as a state. */
+/** Stands for a state that damage has turned to bytes, and that cannot be parsed. */
 const NO_STATE = 'bytes'
 const FIRST = 'ORDER BY key, seq LIMIT 1'
 
-/** With its time, which no checksum is taken of: only searches go by it. */
+/** With its time, which no checksum covers: only searches use it. */
 type TimedEntryRow = [...EntryRow, wallTime: number]
 type RecordColumns = [ref: number, collection: number, recordId: Buffer | string, state: string]
 
-/** What `check --deep` reads of an SQLite file. */
+/** What `check --deep` reads from an SQLite file. */
 export class SqliteDamageSource implements DamageSource {
   readonly dialect = 'sqlite'
   readonly #core: SqliteCore
@@ -44,7 +44,7 @@ export class SqliteDamageSource implements DamageSource {
   readonly #retiredFields = new RetiredFields()
   readonly #statements: ReturnType<typeof prepareStatements>
 
-  /** @param unfinished asked anew each time: another process may change the schema while this one reads */
+  /** @param unfinished called each time: another process may change the schema while this one reads */
   constructor(core: SqliteCore, unfinished: () => ReadonlySet<string>) {
     this.#core = core
     this.#unfinished = unfinished
@@ -70,7 +70,7 @@ export class SqliteDamageSource implements DamageSource {
     ]
   }
 
-  /** As JSON. The entries of the server's nodes count snapshots, which may be stored otherwise or not at all. */
+  /** As JSON. Their numbers also count snapshots, which may be stored in other ways or not at all. */
   #serverNodes(): string {
     return JSON.stringify([this.#core.serverNodeId, ...this.#core.formerNodeIds])
   }
@@ -89,7 +89,7 @@ export class SqliteDamageSource implements DamageSource {
     this.#core.refreshIfForeign()
     for (const row of this.#statements.rows.iterate(after, end, MAX_PAGE_ROWS)) {
       rows.push(this.#toStoredRow(row))
-      const text: string | null = row[7] // damage makes NULL of a text
+      const text: string | null = row[7] // damage turns text to NULL
       bytes += text?.length ?? 0
       if (bytes > MAX_PAGE_BYTES) break
     }
@@ -104,7 +104,7 @@ export class SqliteDamageSource implements DamageSource {
     return this.#statements.countRecords.get() ?? 0
   }
 
-  /** In one transaction: a writer takes an entry and what finds it out of the log together. */
+  /** In one transaction, because a writer removes an entry together with its index rows. */
   async findTrackedDamage(): Promise<readonly Damage[]> {
     return this.#core.db.transaction(() => {
       this.#core.refreshIfForeign()
@@ -206,7 +206,7 @@ export class SqliteDamageSource implements DamageSource {
     }
   }
 
-  /** The newest ids are in no index yet. @see OperationIds */
+  /** True for the newest ids, which are not indexed yet. @see OperationIds */
   #isFoundById(seq: number, operationId: string): boolean {
     if (seq > this.#core.meta.getNumber('ids_indexed_through')) return true
     return this.#statements.byId.get(operationIdKey(operationId), seq) !== undefined
@@ -254,7 +254,8 @@ function prepareStatements({ db, log }: SqliteCore) {
     byId: db.prepare<[number, number], number>(
       'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
     ),
-    // Where its node id was chosen, the server's own numbers go on after a restore. What guests have sent is stored as of the node.
+    // A chosen node id of the server continues its numbers after a restore. Operations of guests are stored under
+    // the node.
     claimsAhead: db
       .prepare<[string], [entry: string, claimed: number, stored: number]>(
         `SELECT node_id, max_sequence, stored FROM (

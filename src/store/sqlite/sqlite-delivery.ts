@@ -9,7 +9,7 @@ import type { ChecksummedRow } from './entry-row.ts'
 import type { LogRows } from './log-rows.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
-/** Where pages of the log are read: what there is, and the rows, of one moment. */
+/** What pages of the log are read from: the store and the rows, both as of one moment. */
 export interface PageSource {
   readonly core: SqliteCore
   readonly rows: LogRows
@@ -64,7 +64,7 @@ export function readFieldVersions(
   return state === undefined || state.isPurged === true ? null : state
 }
 
-/** Reads a page of what the query may see. What an entry did to scopes is parsed only where the view asks. */
+/** Reads a page of what the query may see. An entry's scope changes are parsed only if the view needs them. */
 function readVisible(
   source: PageSource,
   query: DeliveryQuery,

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { StoreError } from '../../core/errors.ts'
 import { findReadProblem, findWriteProblem } from '../../core/write-problem.ts'
 
-/** What a failure of SQLite means to whoever asked; anything else comes back as it is. */
+/** Translates a failure of SQLite for the caller; anything else is returned as it is. */
 export function toStoreError(error: unknown, filename: string): unknown {
   const code = sqliteCodeOf(error)
   if (code === null) return error
@@ -12,13 +12,13 @@ export function toStoreError(error: unknown, filename: string): unknown {
 }
 
 /**
- * What SQLite says of a statement that fits the layout of a file, when the definitions in the file are others. Another
- * mistake is in the statement.
+ * SQLite's messages for a statement that fits the expected layout, in a file whose definitions differ. Other
+ * messages mean a mistake in the statement.
  */
 const OTHER_LAYOUT =
   /^(no such (table|column): |table \S+ has no column named |table \S+ already exists$|unknown function: |unsupported file format$)/
 
-/** What a failure means for a file that was opened, and whose tables are read for the first time. */
+/** Translates a failure of the first read of the tables in a file that was opened. */
 export function toLayoutError(error: unknown, filename: string): unknown {
   if (!isOfOtherLayout(error)) return toStoreError(error, filename)
   const text = `${filename}: its tables are not as they were made (${error.message}). Restore a backup.`
@@ -29,16 +29,16 @@ function isOfOtherLayout(error: unknown): error is Error {
   return sqliteCodeOf(error) === 'SQLITE_ERROR' && OTHER_LAYOUT.test((error as Error).message)
 }
 
-/** True while another connection holds the write lock: trying again helps. */
+/** True while another connection holds the write lock, so that a retry helps. */
 export function isBusy(error: unknown): boolean {
   const code = sqliteCodeOf(error)
   return code !== null && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED'))
 }
 
 /**
- * Why a file could not be opened, and what to do about it.
+ * Explains why a file could not be opened, and what to do about it.
  *
- * @param isReadOnly it was to be read, which may need to write beside it
+ * @param isReadOnly true if it was opened for reading, which may still have to write beside it
  */
 export function toOpenError(error: unknown, filename: string, isReadOnly = false): unknown {
   if (error instanceof StoreError) return error
@@ -50,7 +50,10 @@ export function toOpenError(error: unknown, filename: string, isReadOnly = false
   return new StoreError('STORE_OPEN_FAILED', `Cannot open ${filename}: ${reason}`, { cause: error })
 }
 
-/** A missing directory is the driver's own TypeError; what a folder comes to, depends on what is read of it first. */
+/**
+ * Recognises a bad path: for a missing directory the driver throws its own TypeError; the error for a folder
+ * depends on what is read first.
+ */
 function findPathProblem(
   error: unknown,
   { code, filename, isReadOnly }: { code: string | null; filename: string; isReadOnly: boolean },
@@ -66,7 +69,7 @@ function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory()
   } catch {
-    return false // then it is the disk
+    return false // then the disk failed
   }
 }
 

@@ -48,7 +48,7 @@ const COLUMNS = [
 
 type LoadedRecords = Pick<Loaded, 'records' | 'firstLeftOut'>
 
-/** Rows of `_kora_operations` and the indexes of the log: written and read by statement. */
+/** Rows of `_kora_operations` and the indexes of the log. */
 export class SqliteLog {
   readonly rows: LogRows
   readonly ids: OperationIds
@@ -87,7 +87,10 @@ export class SqliteLog {
 
   // ── loading for an append ──────────────────────────────────────────────────────────────────
 
-  /** All but lookups, which the collections' tables answer, and the vector, which is that of the nodes. */
+  /**
+   * Loads everything except lookups, which the tables of collections answer, and the vector, which belongs to the
+   * nodes.
+   */
   load(request: LoadRequest): Omit<Loaded, 'lookups' | 'vector'> {
     const loaded = this.#loadRecords(request.records, request.maxRecordBytes)
     const { operations, dropped } = this.#loadOperations(request.operations, loaded)
@@ -114,7 +117,7 @@ export class SqliteLog {
     return { records }
   }
 
-  /** Looks for the operations that are stored already, and for those that were dropped. */
+  /** Finds operations that are already stored, and those that were dropped. */
   #loadOperations(
     sought: LoadRequest['operations'],
     { records, firstLeftOut }: LoadedRecords,
@@ -123,7 +126,7 @@ export class SqliteLog {
     const dropped = new Map<string, number>()
     for (const item of sought) {
       const { operation, isIdVerified } = item
-      if (firstLeftOut !== undefined && isSameRecord(operation, firstLeftOut)) break // it is not planned, nor is the rest
+      if (firstLeftOut !== undefined && isSameRecord(operation, firstLeftOut)) break // the rest is not planned
       if (isIdVerified === true && !records.has(operation)) continue // as most inserts; of one id, the newest row counts
       const wireJson = this.ids.find(operation.id)
       if (wireJson !== undefined) operations.set(operation.id, wireJson)
@@ -157,18 +160,18 @@ export class SqliteLog {
     return this.readOperations(ref).operations
   }
 
-  /** As `operationsOfRecord`, with the length of what was read for it. */
+  /** The same as `operationsOfRecord`, with the length of what was read for it. */
   readOperations(ref: number): { readonly operations: Operation[]; readonly length: number } {
     const wireJsons = this.#rowsOfRecord(ref).filter(isOperation).map(wireJsonOf)
     return { operations: wireJsons.map(operationOfWireJson), length: lengthOf(wireJsons) }
   }
 
-  /** What a replay folds: the operations, and the traces of those that were dropped. */
+  /** The operations that a replay folds, with the traces of dropped ones. */
   historyOfRecord(key: RecordKey, ref: number): Operation[] {
     return this.readHistory(key, ref).history
   }
 
-  /** As `historyOfRecord`, with the length of what was read for it. */
+  /** The same as `historyOfRecord`, with the length of what was read for it. */
   readHistory(key: RecordKey, ref: number): { readonly history: Operation[]; readonly length: number } {
     const wireJsons = this.#rowsOfRecord(ref).filter(isOperation).map(wireJsonOf)
     const history = [...wireJsons.map(operationOfWireJson), ...this.dropped.tracesOf(key, ref)]
@@ -177,7 +180,7 @@ export class SqliteLog {
 
   // ── writing ────────────────────────────────────────────────────────────────────────────────
 
-  /** Adds a row to the log, and its record with it if that is new. */
+  /** Adds a row to the log, together with its record if that is new. */
   writeRow({ entry, record, wallTime }: LogRow, tracked: Iterable<TrackedField>): void {
     record.ref ??= this.records.add(record, entry.deliverySequence)
     const row = {
@@ -207,7 +210,7 @@ export class SqliteLog {
     this.indexEntry(entry, tracked)
   }
 
-  /** The last thing in a transaction: writes the rows that wait to be written together. */
+  /** Writes the pending rows together: call it last in a transaction. */
   flush(): void {
     this.records.flush()
     this.#newRows.flush()
@@ -215,7 +218,7 @@ export class SqliteLog {
     this.nodeRuns.flush()
   }
 
-  /** What is in memory may never have been stored, or is gone: after a rollback, or with another log. */
+  /** Forgets what is in memory: after a rollback, or with another log, it may not be stored. */
   clearMemory(): void {
     this.records.discardUnwritten()
     this.#newRows.discard()
@@ -224,7 +227,7 @@ export class SqliteLog {
     this.ids.clearMemory()
   }
 
-  /** Puts an entry into the index of scopes, once that is flushed. */
+  /** Adds an entry to the index of scopes, by the next flush. */
   indexEntry(entry: LogEntry, tracked: Iterable<TrackedField>): void {
     for (const { id: fieldId, key } of indexRowsOf(entry, tracked)) {
       this.scope.add({ fieldId, key }, entry.deliverySequence)
@@ -241,7 +244,7 @@ export class SqliteLog {
     this.#statements.updateScope.run(scope, checksum, deliverySequence)
   }
 
-  /** Takes an entry out of the log. */
+  /** Removes an entry from the log. */
   removeEntry(entry: Omit<LogEntry, 'wireJson'>, tracked: Iterable<TrackedField>): void {
     this.#statements.removeOperation.run(entry.deliverySequence)
     this.ids.remove(entry.operationId, entry.deliverySequence)
@@ -259,7 +262,7 @@ export class SqliteLog {
   }
 
   /**
-   * The same above `after`: at most `limit` of them, ending with the one that passes `maxLength`.
+   * The record's rows above `after`: at most `limit` of them, ending with the one that exceeds `maxLength`.
    *
    * @param range.maxLength in characters
    */
@@ -283,7 +286,7 @@ export class SqliteLog {
     return this.toEntry({ seq, node, sequenceNumber, record, collection, kind, scope, wireJson })
   }
 
-  /** Length of the row's JSON, in characters; 0 where there is no such row. */
+  /** Length of the row's JSON, in characters; 0 if there is no such row. */
   lengthOfRow(deliverySequence: number): number {
     return this.#statements.lengthOfRow.get(deliverySequence) ?? 0
   }
@@ -299,11 +302,11 @@ export class SqliteLog {
     return first === undefined ? later : [first, ...later]
   }
 
-  /** The row that a record is named after, if it is its own: it is not in the index of records. */
+  /** The row whose number the record has, if the row belongs to it: it is not in the index of records. */
   #firstRowOfRecord(ref: number): EntryRow | undefined {
     const row = this.#statements.entry.get(ref)
     if (row === undefined || recordOf(row) === ref) return row
-    wireJsonOf(row) // of another record, as it can be in a store of layout 1; or it is this one's, and damaged
+    wireJsonOf(row) // it belongs to another record, which a store of layout 1 allows; or it is damaged
     return undefined
   }
 
@@ -324,7 +327,7 @@ export class SqliteLog {
       .map(parseWireJson)
   }
 
-  /** @param withScopes false where nobody asks what the entry did to scopes: it then says nothing of it */
+  /** @param withScopes false if the entry's scope changes are not needed; they are then left out */
   toReadEntry(row: ChecksummedRow, withScopes: boolean): ReadEntry {
     const { seq, node, sequenceNumber, collection, kind, scope, wireJson } = row
     return {

@@ -23,7 +23,7 @@ import { replayStoredRecord } from './replay-record.ts'
 import { SqliteCore } from './sqlite-core.ts'
 
 export interface SqliteRestoreOptions extends RestoreOptions {
-  /** Tells everybody who reads the log. */
+  /** Notifies everything that reads the log. */
   readonly afterCommit: () => void
 }
 
@@ -36,7 +36,7 @@ export function openRestore(
   return options.mode === 'merge' ? new Merge(core, options) : Replacement.open(core, options)
 }
 
-/** Adds what the store does not hold yet. In steps; repeated after an interruption, it goes on. */
+/** Adds what the store lacks. It works in steps, and repeated after an interruption it continues. */
 class Merge implements StoreRestore {
   readonly #core: SqliteCore
   readonly #serverNodeIds: readonly string[]
@@ -77,7 +77,7 @@ class Merge implements StoreRestore {
 
   async rollback(): Promise<void> {}
 
-  /** One transaction, after which those who wait have their turn. */
+  /** Runs one transaction, and then gives waiting work its turn. */
   async #step<Result>(action: () => Result): Promise<Result> {
     const result = await this.#core.writes.run(action)
     await yieldToEventLoop(this.#core.runtime)
@@ -86,8 +86,8 @@ class Merge implements StoreRestore {
 }
 
 /**
- * Puts a backup in the place of everything there is, in one transaction on a connection of its own:
- * until it commits, everybody else reads what was there, and waits to write.
+ * Replaces everything in the store by a backup, in one transaction on a separate connection: until it commits,
+ * everything else reads the old data, and waits to write.
  */
 class Replacement implements StoreRestore {
   readonly #core: SqliteCore
@@ -95,7 +95,7 @@ class Replacement implements StoreRestore {
   readonly #hasSchema: boolean
   readonly #afterCommit: () => void
 
-  /** @param owner the store's own core: told when the transaction has ended */
+  /** @param owner the store's own core, which is notified when the transaction has ended */
   private constructor(core: SqliteCore, owner: SqliteCore, options: SqliteRestoreOptions) {
     this.#core = core
     this.#owner = owner
@@ -155,7 +155,7 @@ class Replacement implements StoreRestore {
     const core = this.#core
     await core.writes.begin()
     const ownMaxSequence = core.counters().deliverySequence
-    if (mode === 'empty') assertEmpty(core.log.maxSequence() > 0) // again, now that nobody else writes
+    if (mode === 'empty') assertEmpty(core.log.maxSequence() > 0) // again, now that nothing else can write
     if (recordedSchema) joinSchema(core, recordedSchema)
     core.renewNode()
     core.noteFormerNodes(serverNodeIds)
@@ -165,17 +165,17 @@ class Replacement implements StoreRestore {
   #end(): void {
     if (this.#core !== this.#owner) this.#core.db.close()
     this.#owner.refreshIfForeign()
-    this.#owner.knownLog.refresh() // of a database in memory, where it was its own connection that has changed it
+    this.#owner.knownLog.refresh() // for a database in memory, which was changed on the owner's connection
   }
 }
 
-/** A database in memory has one connection; nobody else waits for it there. */
+/** A database in memory has only one connection, but there nothing else waits for it either. */
 function coreOfItsOwn(owner: SqliteCore): SqliteCore {
   const { filename, runtime, chosenNodeId, ownSchema } = owner
   if (owner.db.memory) return owner
   const db = openDatabase({ filename, durability: 'full', isReadOnly: false })
   const core = new SqliteCore(db, { filename, runtime, chosenNodeId })
-  if (ownSchema !== null) core.useSchema(ownSchema) // this one has the resolvers, which are functions
+  if (ownSchema !== null) core.useSchema(ownSchema) // the owner's schema has the resolvers, which are functions
   return core
 }
 
@@ -195,7 +195,7 @@ function removeEverything({ db, runtime, meta, nodes, log }: SqliteCore, base: n
   const schema = meta.get('schema')
   const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?")
   for (const table of keptTables(schema === null ? null : parseStoredSchema(schema))) {
-    // Whoever has no more use for that of a removed collection may have dropped it.
+    // The table of a removed collection may have been dropped by the application.
     if (isThere.get(table) !== undefined) db.exec(`DELETE FROM ${quoteIdentifier(table)}`)
   }
   db.prepare('UPDATE _kora_tracked SET is_ready = 1, tracked_after = ?').run(base)
@@ -208,7 +208,7 @@ function removeEverything({ db, runtime, meta, nodes, log }: SqliteCore, base: n
   meta.set('log_replaced_at', runtime.now())
 }
 
-/** @returns how many were not known yet */
+/** @returns how many were new */
 function writeDropped({ log }: SqliteCore, dropped: readonly DroppedOperation[]): number {
   let added = 0
   for (const operation of dropped) {
@@ -244,8 +244,8 @@ function writeNodes(core: SqliteCore, nodes: readonly BackupNode[]): void {
 }
 
 /**
- * Notes a claim that no operation of the node reaches. Only the last of its runs is looked at: a claim that
- * has an operation behind it may be noted, too.
+ * Notes a claim that exceeds all operations of the node. Only the last of its runs is looked at, so a claim that
+ * has an operation behind it may be noted too.
  */
 const NOTE_CLAIM = `
   INSERT INTO _kora_meta (key, value)

@@ -9,7 +9,7 @@ export class SqliteRevocations {
     this.#statements = prepareStatements(db)
   }
 
-  /** Inside a write transaction: its version is then the next one that anybody can read. */
+  /** Call it inside a write transaction: the version is then the next one that becomes visible. */
   revoke({ kind, value }: RevocationSubject, revokedAt: number): Revocation {
     const before = this.#statements.find.get(kind, value)?.revokedAt ?? 0
     this.#statements.remove.run(kind, value)

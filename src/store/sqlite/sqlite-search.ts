@@ -5,8 +5,8 @@ import { ENTRY_COLUMNS, type EntryRow, wireJsonOf } from './entry-row.ts'
 import { encodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
 
-// The rows of a node are listed again for each page. Of a node with more rows than this, a walk
-// through the whole log is less work.
+// Each page lists the rows of a node again. For a node with more rows than this, scanning the whole log is less
+// work.
 const MAX_LISTED_ROWS = 20_000
 
 interface Conditions {
@@ -19,7 +19,7 @@ interface Conditions {
 
 const LOG = '_kora_operations'
 
-/** The two parts are merged in the order of `seq`: a page of a long history need not sort all of it. */
+/** Merges the two parts in the order of `seq`, so that a page of a long history need not sort all of it. */
 function rowsOfRecords(refs: readonly number[]): string {
   const list = refs.map(() => '?').join(', ')
   return `(
@@ -69,7 +69,7 @@ export function findOperationTail(core: SqliteCore, filter: OperationFilter, cou
   return typeof first === 'number' ? first - 1 : end
 }
 
-/** null: nothing can match, because a name is not known. */
+/** null if nothing can match, because a name is unknown. */
 function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | null {
   const { collection, recordId, nodeId, writtenFrom } = filter
   const parts: string[] = [`kind = ${KIND_OPERATION}`]
@@ -87,7 +87,7 @@ function conditionsOf(core: SqliteCore, filter: OperationFilter): Conditions | n
     if (node === undefined) return null
     const sequences = refs === null ? core.log.nodeRuns.readAll(node, MAX_LISTED_ROWS) : null
     if (sequences !== null) {
-      parts.push(`seq IN (${sequences.join(', ')})`) // not json_each(?): a collection may be called that
+      parts.push(`seq IN (${sequences.join(', ')})`) // not json_each(?): a collection may have that name
     }
     parts.push('node = ?')
     values.push(node)

@@ -72,23 +72,23 @@ import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
 
 export interface SqliteServerStoreOptions {
-  /** Path of the file, created if need be; `:memory:` for none. */
+  /** Path of the file, created if necessary; `:memory:` for a store without a file. */
   readonly filename: string
-  /** The server's own node id. Default: the one in the file, which stays until a restore replaces the log. */
+  /** The server's own node id. Default: the one in the file, which changes only when a restore replaces the log. */
   readonly nodeId?: string | undefined
-  /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may take the last ones. */
+  /** Default `full`: a commit is on disk before it returns. `normal`: a power cut may lose the latest ones. */
   readonly durability?: 'full' | 'normal' | undefined
   /**
-   * Only reads, beside a process that writes. `planning`: also where there is no store yet, for which an empty
-   * one stands. Default false.
+   * True: only reads, beside a process that writes. `planning`: also works where there is no store yet, and then
+   * shows an empty one. Default false.
    */
   readonly readOnly?: boolean | 'planning' | undefined
   /**
-   * What `setSchema` is to be given. A file that holds no store yet, and a table of somebody else by the name of one
-   * of its collections, is refused untouched.
+   * The schema for a later `setSchema`. If the file is not a store yet, and contains a table of another program
+   * with the name of one of the collections, the file is refused untouched.
    */
   readonly plannedSchema?: GivenSchema | null | undefined
-  /** False: a file that is missing, or holds no store yet, is refused untouched. Default true. */
+  /** False: refuses a file that is missing or not a store yet, and leaves it untouched. Default true. */
   readonly mayCreate?: boolean | undefined
   /** Time, timers and randomness. Default: the system's. */
   readonly runtime?: Runtime | undefined
@@ -97,15 +97,15 @@ export interface SqliteServerStoreOptions {
 /**
  * Opens a store in an SQLite file.
  *
- * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`; `INVALID_ARGUMENT` without a
- *   filename, or for a durability that there is not
+ * @throws StoreError `STORE_OPEN_FAILED`, `STORE_CORRUPT`, `STORE_NEWER`, `DRIVER_MISSING`; `INVALID_ARGUMENT`
+ *   without a filename, or for an unknown durability
  * @throws SchemaError `SCHEMA_CHANGE_REFUSED` for the `plannedSchema`
  */
 export function createSqliteServerStore(options: SqliteServerStoreOptions): SqliteServerStore {
   return new SqliteServerStore(options)
 }
 
-/** The parts of a store in an SQLite file, for what reads or writes. */
+/** The parts of a store in an SQLite file that read or write. */
 interface Parts {
   readonly core: SqliteCore
   readonly tracking: ScopeTracking
@@ -113,18 +113,18 @@ interface Parts {
   readonly holds: CompactionHolds
 }
 
-/** What is known of a store in an SQLite file without reading that, and stays so once it is closed. */
+/** What is known of a store without reading its file, and stays known after `close`. */
 interface Known extends Pick<SqliteCore, 'ownSchema' | 'serverNodeId' | 'formerNodeIds'> {
   readonly knownLog: Pick<KnownLog, 'announcedReplacements' | 'subscribe'>
 }
 
-/** The operation log and the tables in one SQLite file. Several processes may open it; they take turns to write. */
+/** The operation log and the tables in one SQLite file. Several processes may open it; they take turns at writing. */
 export class SqliteServerStore implements ServerStore {
   readonly #access: SqliteAccess<Parts>
   readonly #known: Known
   readonly #runtime: Runtime
   readonly #watch: CommitWatch
-  /** True where an empty store stands for one that is not there yet. */
+  /** True if an empty store stands for one that does not exist yet. */
   readonly #isEmpty: boolean
 
   constructor(options: SqliteServerStoreOptions) {
@@ -303,14 +303,14 @@ export class SqliteServerStore implements ServerStore {
   }
 
   /**
-   * Holds compaction in this process. Other processes on the file go on: what they drop meanwhile is found
-   * out afterwards.
+   * Holds compaction in this process. Other processes on the file are not held: what they drop meanwhile is noticed
+   * afterwards.
    */
   async holdCompaction(): Promise<() => Promise<void>> {
     return this.#access.readInSteps(({ holds }) => holds.hold())
   }
 
-  /** Two processes that compact one file take turns by its write lock, and find the same: both may. */
+  /** Needs no lock: two processes that compact one file take turns by its write lock, and reach the same result. */
   async withCompactionLock<Result>(action: () => Promise<Result>): Promise<Result | null> {
     return this.#access.readInSteps(() => action())
   }
@@ -408,7 +408,7 @@ export class SqliteServerStore implements ServerStore {
     for (;;) {
       after = this.#access.read(({ core }) => core.blobs.addLiveRefs(live, after))
       if (after === null) return live.hashes
-      await yieldToEventLoop(this.#runtime) // every record may refer to something
+      await yieldToEventLoop(this.#runtime) // every record may have references
     }
   }
 
@@ -455,7 +455,7 @@ export class SqliteServerStore implements ServerStore {
       this.#access.read(({ core }) => core.counters())
       return
     }
-    // A write, because a full or read-only disk still answers questions.
+    // Writes, because a full or read-only disk still answers reads.
     await this.#access.write(({ core }) => core.meta.set('health_checked_at', core.runtime.now()))
   }
 

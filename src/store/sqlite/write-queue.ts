@@ -4,7 +4,7 @@ import type { Runtime } from '../../core/runtime.ts'
 import type { SqliteDatabase } from './driver.ts'
 import { isBusy, toStoreError } from './sqlite-errors.ts'
 
-// As long as clients wait for an acknowledgment, less a margin: then they are told to come back.
+// As long as clients wait for an acknowledgment, less a margin: after that they are told to come back.
 const LOCK_WAIT_MS = 10_000
 const LOCK_RETRY_MS = 50
 
@@ -17,17 +17,17 @@ interface SharedWrite {
 interface WriteQueueOptions {
   readonly filename: string
   readonly runtime: Runtime
-  /** Takes up what others have committed: the first thing in every transaction. */
+  /** Adopts what others have committed: runs first in every transaction. */
   readonly afterBegin: () => void
-  /** Writes what waits in memory: the last thing in every transaction. */
+  /** Writes what waits in memory: runs last in every transaction. */
   readonly beforeCommit: () => void
-  /** What was kept in memory of the transaction may never have been stored. */
+  /** Forgets what memory has of the transaction, because it may not be stored. */
   readonly onRollback: () => void
 }
 
 /**
- * Runs write transactions one after the other. While another process holds the lock of the file it
- * waits on a timer, so that reads, presence and everything else go on meanwhile.
+ * Runs write transactions one after the other. While another process holds the lock of the file, it waits on a
+ * timer, so that reads, presence and everything else continue meanwhile.
  */
 export class WriteQueue {
   readonly #db: SqliteDatabase
@@ -36,9 +36,9 @@ export class WriteQueue {
   readonly #afterBegin: () => void
   readonly #beforeCommit: () => void
   readonly #onRollback: () => void
-  /** What shares the next transaction. */
+  /** Writes that will share the next transaction. */
   #together: SharedWrite[] = []
-  /** Settles when the last write that had to wait is done; null when none waits. */
+  /** Settles when the last delayed write is done; null when none waits. */
   #waiting: Promise<unknown> | null = null
 
   constructor(
@@ -76,9 +76,9 @@ export class WriteQueue {
   }
 
   /**
-   * As `run`, in one transaction with all that is asked for in the same turn of the event loop: for what
-   * many clients need at once, and would else wait for the disk for one after the other. When one of the
-   * actions throws, none is done.
+   * The same as `run`, in one transaction with all other calls in the same turn of the event loop: for writes that
+   * many clients need at once, and that would otherwise wait for the disk one after the other. When one of the
+   * actions throws, none takes effect.
    */
   runTogether<Result>(action: () => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
@@ -106,17 +106,17 @@ export class WriteQueue {
   }
 
   /**
-   * Runs a statement that no transaction may be around.
+   * Runs a statement that must be outside of a transaction.
    *
-   * @throws StoreError when it cannot be run
+   * @throws StoreError when it fails
    */
   async runAlone(sql: string): Promise<void> {
     await this.#retryWhileBusy(() => this.#db.exec(sql))
   }
 
   /**
-   * Opens a transaction that its caller ends by `commit` or `rollback`. What else uses the connection
-   * meanwhile takes part in it, so it is for a connection of its own.
+   * Opens a transaction, which the caller ends by `commit` or `rollback`. Everything else that uses the connection
+   * meanwhile takes part in it, so it needs a separate connection.
    *
    * @throws StoreError when the database cannot be written
    */

@@ -1,7 +1,7 @@
 import type { Statement } from 'better-sqlite3'
 import type { SqliteDatabase } from './driver.ts'
 
-/** Rows of `_kora_write_results`: what server writes with an idempotency key came to. */
+/** Rows of `_kora_write_results`: the results of server writes with an idempotency key. */
 export class WriteResultsTable {
   readonly #find: Statement<[Buffer], string>
   readonly #insert: Statement<[Buffer, string]>
