@@ -43,6 +43,18 @@ interface AcknowledgeOptions {
   readonly sweeps: number
 }
 
+/** Clients that do not know of watermarks, are owed a whole log, and read nothing of it for so long. */
+async function stayUnread({ url, clients, stayMs }: WorstOptions & { readonly stayMs: number }) {
+  const opened = await openRaw(clients, () => ({
+    url,
+    watermark: 0,
+    wishes: { lastDeliverySequence: undefined },
+  }))
+  for (const client of opened) client.stopReading()
+  await pause(stayMs)
+  return { closed: countClosed(opened) }
+}
+
 /** Clients that send what is refused, again and again, and read none of the refusals. */
 async function floodRefused({ url, clients, batches, batchSize }: WorstOptions & FloodOptions) {
   const source = new OperationSource()
@@ -129,6 +141,7 @@ function pause(ms: number): Promise<void> {
 
 serve({
   acknowledgeUnread,
+  stayUnread,
   floodRefused,
   sendHalves,
   writeLargest,

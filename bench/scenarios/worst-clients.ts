@@ -36,6 +36,11 @@ interface WorstShape {
 /** `maxBufferedBytes`, and 16 MB for all else. */
 const UNREAD_BARS: readonly Bar[] = [{ atMost: DEFAULT_SYNC_LIMITS.maxBufferedBytes / 2 ** 20 + 16 }]
 
+/** A hundred may take 200 MB together. */
+const UNREAD_DELTA_BARS: readonly Bar[] = [{ atMost: 2 }]
+/** Beyond the 30 s after which the server closes who takes nothing. */
+const UNREAD_DELTA_MS = 35_000
+
 function worst({ name, title, clients: full, bars, mayClose = false, run }: WorstShape): Scenario {
   const judged = bars === undefined ? {} : { bars }
   return {
@@ -97,6 +102,22 @@ async function serveUnreadAcknowledged(clients: number, options: RunOptions): Pr
       log,
       sweeps: sized(options, 10, 1),
     }),
+  )
+  await firstSync(server, { clients: 1, expected: log })
+  await server.checkAdded(0)
+  return { ...(await settledUsage(server, options)), closed }
+}
+
+/** With a reader that reads, before and after, as above. */
+async function serveUnreadDelta(clients: number, options: RunOptions): Promise<Held> {
+  const log = sized(options, 50_000, 300)
+  const filename = await filledDatabase('kora', options, { operations: log })
+  await using server = await Server.start('kora', { filename })
+  await using worstClients = new Child('worst-clients')
+  await firstSync(server, { clients: 1, expected: log })
+  const stayMs = sized(options, UNREAD_DELTA_MS, 20)
+  const { closed } = await server.profiled(options.label, options, () =>
+    call<Closed>(worstClients, 'stayUnread', { url: server.url, clients, stayMs }),
   )
   await firstSync(server, { clients: 1, expected: log })
   await server.checkAdded(0)
@@ -200,5 +221,13 @@ export const worstClientScenarios: readonly Scenario[] = [
     title: 'clients that send half of a largest message',
     clients: 10,
     run: holdHalves,
+  }),
+  worst({
+    name: 'M5',
+    title: 'clients without watermark that are owed a log of 28 MB and read nothing',
+    clients: 100,
+    bars: UNREAD_DELTA_BARS,
+    mayClose: true,
+    run: serveUnreadDelta,
   }),
 ]

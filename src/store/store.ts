@@ -335,6 +335,11 @@ export interface ServerStore
   /** Returns visible entries that the vector does not cover, in delivery order: for clients without a watermark. */
   readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>>
   /**
+   * Returns the entries of these delivery sequences, in the same order: those that the view shows and that
+   * compaction has not dropped.
+   */
+  readEntries(sequences: readonly number[], view: View): Promise<readonly DeliveredEntry[]>
+  /**
    * Prepares a field of the collection to decide visibility: indexes it, for existing operations too. Idempotent.
    * Without a field, indexes the collection as a whole.
    *

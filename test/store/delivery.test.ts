@@ -153,6 +153,17 @@ describeEachStore('delivery', (openStore) => {
     expect(page).toMatchObject({ scannedTo: 301, isLast: true })
   })
 
+  test('gives entries by where they stand, in the order asked for: those that are there, and that the view shows', async () => {
+    await using store = await openMixed()
+    const places = [11, 2, 1000, 5, 1]
+
+    const all = await store.readEntries(places, createView(null))
+    const visible = await store.readEntries(places, createView({ todos: { userId: 'u1' } }))
+
+    expect(all.map(({ deliverySequence }) => deliverySequence)).toEqual([11, 2, 5, 1])
+    expect(idsOf(visible)).toEqual(['r10', 'r4'])
+  })
+
   test('lists the raw log with its snapshots', async () => {
     await using store = await openStore({ schema: todoSchema })
     const author = new OperationAuthor('a')

@@ -1,10 +1,10 @@
 import type { RecordState } from '../../core/record/state.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible } from '../../core/view.ts'
+import { isVisible, type View } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
-import type { DeliveryPage, DeliveryQuery, StoredVersions } from '../store.ts'
+import type { DeliveryPage, DeliveryQuery, LogEntry, StoredVersions } from '../store.ts'
 import type { MemoryLog } from './memory-log.ts'
 
 /** @see ServerStore.readDelivery */
@@ -15,6 +15,11 @@ export function readDelivery(log: MemoryLog, query: DeliveryQuery): DeliveryPage
 /** @see ServerStore.readMissing */
 export function readMissing(log: MemoryLog, vector: VersionVector, query: DeliveryQuery): DeliveryPage {
   return readVisible(log, query, isMissing(vector, query.view))
+}
+
+/** @see ServerStore.readEntries */
+export function readEntries(log: MemoryLog, sequences: readonly number[], view: View): LogEntry[] {
+  return log.readEntries(sequences).filter((entry) => isVisible(entry, view))
 }
 
 /** @see ServerStore.readLog */

@@ -4,6 +4,7 @@ import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
+import type { View } from '../../core/view.ts'
 import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
@@ -28,6 +29,7 @@ import type {
   CommitListener,
   DeliveryPage,
   DeliveryQuery,
+  LogEntry,
   MaterializedRecord,
   SchemaPlan,
   SequencedOperation,
@@ -41,7 +43,14 @@ import type {
 import { StoreAccess } from '../store-access.ts'
 import { compactStep } from './memory-compaction.ts'
 import { MemoryCore } from './memory-core.ts'
-import { readDelivery, readFieldVersions, readLog, readMissing, readRecordValues } from './memory-delivery.ts'
+import {
+  readDelivery,
+  readEntries,
+  readFieldVersions,
+  readLog,
+  readMissing,
+  readRecordValues,
+} from './memory-delivery.ts'
 import { operationOf } from './memory-log.ts'
 import { openRestore } from './memory-restore.ts'
 import { findOperationTail, readOperations } from './memory-search.ts'
@@ -251,6 +260,10 @@ export class MemoryServerStore implements ServerStore {
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
     return this.#access.read(({ core }) => readMissing(core.log, vector, query))
+  }
+
+  async readEntries(sequences: readonly number[], view: View): Promise<readonly LogEntry[]> {
+    return this.#access.read(({ core }) => readEntries(core.log, sequences, view))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {

@@ -1,6 +1,6 @@
 import type { RecordState } from '../../core/record/state.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible } from '../../core/view.ts'
+import { isVisible, type View } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
@@ -20,6 +20,20 @@ export function readMissing(
   query: DeliveryQuery,
 ): Promise<DeliveryPage> {
   return readVisible(core, query, isMissing(vector, query.view))
+}
+
+/** @see ServerStore.readEntries */
+export async function readEntries(
+  core: PostgresCore,
+  sequences: readonly number[],
+  view: View,
+): Promise<readonly LogEntry[]> {
+  const { lostConnections } = core.db
+  const entries = await core.log.readEntries(sequences, Number.MAX_SAFE_INTEGER)
+  if (core.db.lostConnections !== lostConnections) return readEntries(core, sequences, view)
+  const visible = entries.filter((entry) => isVisible(entry, view))
+  const bySequence = new Map(visible.map((entry) => [entry.deliverySequence, entry]))
+  return sequences.flatMap((sequence) => bySequence.get(sequence) ?? [])
 }
 
 /** @see ServerStore.readLog */

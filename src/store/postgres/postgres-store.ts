@@ -4,6 +4,7 @@ import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
+import type { View } from '../../core/view.ts'
 import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
 import type { RecordKey } from '../append/load.ts'
@@ -29,6 +30,7 @@ import type {
   CommitListener,
   DeliveryPage,
   DeliveryQuery,
+  LogEntry,
   MaterializedRecord,
   RunningServer,
   SchemaPlan,
@@ -54,6 +56,7 @@ import { PostgresCore } from './postgres-core.ts'
 import { PostgresDamageSource } from './postgres-damage.ts'
 import {
   readDelivery,
+  readEntries,
   readFieldVersions,
   readLog,
   readMissing,
@@ -304,6 +307,10 @@ export class PostgresServerStore implements ServerStore {
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage> {
     return this.#access.read(({ core }) => readMissing(core, vector, query))
+  }
+
+  async readEntries(sequences: readonly number[], view: View): Promise<readonly LogEntry[]> {
+    return this.#access.read(({ core }) => readEntries(core, sequences, view))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {

@@ -1,6 +1,6 @@
 import type { RecordState } from '../../core/record/state.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
-import { isVisible } from '../../core/view.ts'
+import { isVisible, type View } from '../../core/view.ts'
 import { planStreams } from '../delivery/plan-streams.ts'
 import { isMissing, type LogSource, type ReadEntry, readPage } from '../delivery/read-page.ts'
 import { checkDeliveryQuery } from '../delivery/tracked-fields.ts'
@@ -27,6 +27,17 @@ export function readMissing(
   query: DeliveryQuery,
 ): DeliveryPage<DeliveredEntry> {
   return readVisible(source, query, isMissing(vector, query.view))
+}
+
+/** @see ServerStore.readEntries */
+export function readEntries(
+  source: PageSource,
+  sequences: readonly number[],
+  view: View,
+): readonly DeliveredEntry[] {
+  const { log } = source.core
+  const { readEntries: read } = logSource(source, (row) => log.toReadEntry(row, view.isSelective))
+  return read(sequences).filter((entry) => isVisible(entry, view))
 }
 
 /** @see ServerStore.readLog */

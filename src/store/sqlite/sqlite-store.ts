@@ -5,6 +5,7 @@ import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { VersionVector } from '../../core/version-vector.ts'
+import type { View } from '../../core/view.ts'
 import { operationOfWireJson } from '../../protocol/wire-identity.ts'
 import { applyOperation } from '../append/apply-operation.ts'
 import { lastEntryOf } from '../append/last-entry.ts'
@@ -66,7 +67,14 @@ import type { RefKey } from './sqlite-blobs.ts'
 import { compactStep, countDropped } from './sqlite-compaction.ts'
 import { SqliteCore } from './sqlite-core.ts'
 import { SqliteDamageSource } from './sqlite-damage.ts'
-import { readDelivery, readFieldVersions, readLog, readMissing, readRecordValues } from './sqlite-delivery.ts'
+import {
+  readDelivery,
+  readEntries,
+  readFieldVersions,
+  readLog,
+  readMissing,
+  readRecordValues,
+} from './sqlite-delivery.ts'
 import { toLayoutError, toStoreError } from './sqlite-errors.ts'
 import { openRestore } from './sqlite-restore.ts'
 import { findOperationTail, readOperations } from './sqlite-search.ts'
@@ -327,6 +335,10 @@ export class SqliteServerStore implements ServerStore {
 
   async readMissing(vector: VersionVector, query: DeliveryQuery): Promise<DeliveryPage<DeliveredEntry>> {
     return this.#access.readPages((source) => readMissing(source, vector, query))
+  }
+
+  async readEntries(sequences: readonly number[], view: View): Promise<readonly DeliveredEntry[]> {
+    return this.#access.readPages((source) => readEntries(source, sequences, view))
   }
 
   async readLog(after: number, limit: number, maxBytes: number): Promise<DeliveryPage> {

@@ -1,7 +1,8 @@
 import type { AcknowledgmentMessage } from '../../protocol/messages.ts'
 
-/** Unacknowledged bytes and batches beyond which the stream waits for the client. */
-const WINDOW_BYTES = 1024 * 1024
+/** Unacknowledged bytes beyond which a delivery waits for its client. */
+export const WINDOW_BYTES = 1024 * 1024
+/** And batches beyond which the stream does. */
 const WINDOW_BATCHES = 64
 
 interface BatchInFlight {

@@ -6,12 +6,14 @@ import type { DeliveredEntry, ServerStore } from '../../store/store.ts'
 import type { FeedWindow } from '../feed/views.ts'
 import { AcknowledgmentWait } from './acknowledgment-wait.ts'
 import { batchLength, endOf, MAX_BATCH_BYTES } from './batch-cut.ts'
+import { WINDOW_BYTES } from './batches-in-flight.ts'
 import type { Delivery, DeliveryTarget } from './delivery.ts'
-import { type DeltaBatch, type DeltaOptions, deltaBatches } from './delta-batches.ts'
+import type { DeltaBatch, DeltaBatches, DeltaOptions } from './delta-batch.ts'
+import { openDeltaBatches } from './delta-batches.ts'
 import { knownFieldsOf, wireJsonFor } from './known-fields.ts'
 
 export interface DeltaDeliveryOptions extends DeltaOptions {
-  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'registerNode' | 'getSchema'>
+  readonly store: DeltaOptions['store'] & Pick<ServerStore, 'registerNode' | 'getSchema'>
   readonly runtime: Runtime
   readonly feed: FeedWindow
   readonly nodeId: string
@@ -26,7 +28,7 @@ export interface DeltaDeliveryOptions extends DeltaOptions {
   readonly schemaVersion: number
 }
 
-/** Batches that may be sent and unacknowledged at a time. */
+/** Batches that may be sent and unacknowledged at a time; fewer where their bytes fill the window. */
 const WINDOW_BATCHES = 16
 /**
  * How often the acknowledged position is stored. After a crash, what was acknowledged since is sent again; storing
@@ -34,10 +36,13 @@ const WINDOW_BATCHES = 16
  */
 const SAVE_INTERVAL_MS = 60_000
 
+/** What is kept to send it again, and no more: its entries are text beside the frame that was made of them. */
 interface BatchInFlight {
   readonly messageId: string
   readonly frame: Frame
-  readonly batch: DeltaBatch
+  readonly operations: number
+  /** Everything up to here is delivered once it and all before it are acknowledged. */
+  readonly position: number
   isAcknowledged: boolean
 }
 
@@ -50,8 +55,10 @@ interface BatchInFlight {
 export class DeltaDelivery implements Delivery {
   readonly #target: DeliveryTarget
   readonly #options: DeltaDeliveryOptions
-  readonly #batches: AsyncIterator<DeltaBatch, void>
+  /** null before it is asked for, and once the client has been sent all of it. */
+  #delta: DeltaBatches | null = null
   #inFlight: BatchInFlight[] = []
+  #inFlightBytes = 0
   #position: number | null = null
   #sentTo: number
   /** The position up to which the store is being read. @see DeliveryStream */
@@ -74,7 +81,6 @@ export class DeltaDelivery implements Delivery {
     this.#options = options
     this.#sentTo = Math.max(options.feed.head, options.view.completeAbove)
     this.#startedAt = Math.floor(options.runtime.now())
-    this.#batches = deltaBatches(options, this.#sentTo, () => this.#isStopped)
     this.#wait = new AcknowledgmentWait(options.runtime)
     this.#savedPosition = Math.max(0, options.legacyPosition)
   }
@@ -108,12 +114,13 @@ export class DeltaDelivery implements Delivery {
 
   acknowledge({ acknowledgedMessageId }: AcknowledgmentMessage): void {
     const acknowledged = this.#inFlight.find((batch) => batch.messageId === acknowledgedMessageId)
-    if (acknowledged === undefined) return
+    if (acknowledged === undefined || acknowledged.isAcknowledged) return // said again, it is no progress
     acknowledged.isAcknowledged = true
     this.#wait.onAcknowledged()
     while (this.#inFlight[0]?.isAcknowledged) {
-      const { batch } = this.#inFlight.shift() ?? acknowledged
-      this.#position = batch.position
+      const { frame, position } = this.#inFlight.shift() ?? acknowledged
+      this.#inFlightBytes -= frame.bytes.byteLength
+      this.#position = position
     }
     if (this.#isSaveDue()) void this.#savePosition()
     this.pump()
@@ -128,7 +135,7 @@ export class DeltaDelivery implements Delivery {
     if (this.#inFlight.length === 0) return 'ok'
     const waited = this.#wait.check()
     if (waited !== 'resend') return waited
-    for (const { frame, batch } of this.#inFlight) this.#target.sendDelivery(frame, batch.entries.length)
+    for (const { frame, operations } of this.#inFlight) this.#target.sendDelivery(frame, operations)
     return 'resent'
   }
 
@@ -201,7 +208,7 @@ export class DeltaDelivery implements Delivery {
   }
 
   async #sendWhatFits(): Promise<void> {
-    while (!this.#isStopped && this.#inFlight.length < WINDOW_BATCHES && this.#target.canSend()) {
+    while (!this.#isStopped && this.#hasRoom()) {
       const batch = this.#isLive ? await this.#nextLiveBatch() : await this.#nextDeltaBatch()
       if (batch === null || this.#isStopped) return
       if (batch.toldThrough !== undefined) await this.#noteTold(batch.toldThrough)
@@ -209,14 +216,21 @@ export class DeltaDelivery implements Delivery {
       this.#send(batch)
       if (!this.#isLive && batch.isFinal) {
         this.#isLive = true
+        this.#delta = null
         this.#target.onCaughtUp()
       }
     }
   }
 
+  #hasRoom(): boolean {
+    const isFull = this.#inFlightBytes >= WINDOW_BYTES || this.#inFlight.length >= WINDOW_BATCHES
+    return !isFull && this.#target.canSend()
+  }
+
   async #nextDeltaBatch(): Promise<DeltaBatch | null> {
-    const next = await this.#batches.next()
-    return next.done ? null : next.value
+    const run = { end: this.#sentTo, isStopped: () => this.#isStopped }
+    this.#delta ??= await openDeltaBatches(this.#options, run)
+    return this.#delta.next()
   }
 
   async #nextLiveBatch(): Promise<DeltaBatch | null> {
@@ -254,7 +268,7 @@ export class DeltaDelivery implements Delivery {
     this.#messageCount++
     // The id names this session, because a polling client may acknowledge a message of its last one.
     const messageId = `b-${this.#startedAt.toString(36)}-${this.#messageCount}`
-    const { entries, position: _, toldThrough: __, ...header } = batch
+    const { entries, position, toldThrough: _, ...header } = batch
     const { store, schemaVersion } = this.#options
     const knownFields = knownFieldsOf(schemaVersion, store.getSchema())
     const frame = encodeDeliveryFrame(
@@ -263,7 +277,8 @@ export class DeltaDelivery implements Delivery {
       this.#target.format,
     )
     if (this.#inFlight.length === 0) this.#wait.onWindowOpened()
-    this.#inFlight.push({ messageId, frame, batch, isAcknowledged: false })
+    this.#inFlight.push({ messageId, frame, operations: entries.length, position, isAcknowledged: false })
+    this.#inFlightBytes += frame.bytes.byteLength
     this.#target.sendDelivery(frame, entries.length)
   }
 }

@@ -48,6 +48,7 @@ export type SessionStore = Pick<
   | 'getMaxDeliverySequence'
   | 'readDelivery'
   | 'readMissing'
+  | 'readEntries'
   | 'readNodes'
   | 'registerNode'
   | 'trackScopeField'

@@ -1,0 +1,80 @@
+import type { VersionVector } from '../../core/version-vector.ts'
+import { encodeDeltaCursor } from '../../protocol/delta-cursor.ts'
+import { operationIdOf } from '../../protocol/wire-identity.ts'
+import { EMPTY_LOG } from '../../store/node-index.ts'
+import type { DeliveredEntry, ServerStore } from '../../store/store.ts'
+import type { SharedView } from '../feed/views.ts'
+import type { PageTurns } from './page-turns.ts'
+
+/** The delta that one client is sent. */
+export interface DeltaOptions {
+  readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'readEntries'>
+  readonly view: SharedView
+  readonly pageTurns: PageTurns
+  readonly batchSize: number
+  /** What the client has, by node. */
+  readonly vector: VersionVector
+  /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
+  readonly legacyPosition: number
+  /** False where nobody has noted it yet. */
+  readonly isPositionNoted: boolean
+  /** Where the client stopped in an earlier delta. */
+  readonly deltaCursor: string | undefined
+}
+
+/** How far a delta goes, and who wants it. */
+export interface DeltaRun {
+  /** Of the log, up to where the client has everything once all of it is delivered. */
+  readonly end: number
+  /** True once nobody wants it any more: nothing is read then, whatever is still to come. */
+  readonly isStopped: () => boolean
+}
+
+/** Sent as one message. */
+export interface DeltaBatch {
+  readonly entries: readonly DeliveredEntry[]
+  readonly isFinal: boolean
+  readonly batchIndex: number
+  readonly totalBatches?: number
+  readonly cursor?: string
+  /** Everything up to here is delivered once this batch and all before it are acknowledged. */
+  readonly position: number
+  /**
+   * Set on the first batch: up to here the vector of a client tells what it has, also when it is cut off amid
+   * the delta. Noted before the batch is sent; absent where that is noted already.
+   */
+  readonly toldThrough?: number
+}
+
+/**
+ * The batches of a delta. Between two of them no entry is held: a client that takes none would have them kept for as
+ * long as it is connected.
+ */
+export interface DeltaBatches {
+  /** Reads the next one. @returns null behind the final one, or once nobody wants it */
+  next(): Promise<DeltaBatch | null>
+}
+
+/** What the header of a batch tells of its last entry. */
+export function cursorAt(entries: readonly DeliveredEntry[], batchIndex: number): Pick<DeltaBatch, 'cursor'> {
+  const last = entries[entries.length - 1]
+  if (last === undefined) return {}
+  return { cursor: encodeDeltaCursor({ lastOperationId: operationIdOf(last.wireJson), batchIndex }) }
+}
+
+/**
+ * What to note of a client before the first batch, if anything. Where the numbers of a node come in their order, its
+ * vector tells what it has of the log, wherever it is cut off. In the order of commits a high number may come before a
+ * low one, and the vector then tells as much only of what lies before the delta.
+ *
+ * @param first entry of a delta in the order of commits; undefined: it is in the order of numbers
+ */
+export function toldThrough(
+  first: DeliveredEntry | undefined,
+  { vector, legacyPosition, isPositionNoted }: DeltaOptions,
+): Pick<DeltaBatch, 'toldThrough'> {
+  if (vector.size === 0 && legacyPosition === 0) return {} // not believed, it hides nothing
+  const before = first === undefined ? legacyPosition : first.deliverySequence - 1 || EMPTY_LOG
+  const told = legacyPosition === 0 ? before : Math.min(before, legacyPosition)
+  return told === legacyPosition && isPositionNoted ? {} : { toldThrough: told }
+}
