@@ -251,10 +251,14 @@ describe.each([
       author.insert('a', { title: 'two' }),
       author.insert('b', { title: 'one' }),
       author.insert('b', { title: 'two' }),
+      author.insert('c', { title: 'one' }),
+      author.update('c', encrypted),
     ])
     await store.close()
+    expect(await damageIn(database)).toEqual([])
 
     await database.run(`UPDATE _kora_records SET state = replace(state, '"i":', '"f":2,"i":')`)
+    await database.run(`UPDATE _kora_records SET state = replace(state, '"f":18', '"f":2')`)
 
     expect(await damageIn(database)).toEqual(['record todos/b: its state is not that of the replayed log'])
   })

@@ -17,7 +17,7 @@ import type { FieldVersion, RecordState } from './state.ts'
  *   c  createdAt
  *   o  id of the newest operation, whose timestamp is the first in `t`
  *   i  d  timestamps of the newest insert and delete
- *   f  flags: 1 deleted, 2 encrypted, 4 skipped, 8 purged
+ *   f  flags: 1 deleted, 2 encrypted, 4 skipped, 8 purged, 16 encrypted on an insert in the clear
  *
  * A version is `timestamp * 8 + writer`; of an atomic writer it is `[version, since, magnitude]`.
  */
@@ -43,6 +43,7 @@ const DELETED = 1
 const ENCRYPTED = 2
 const SKIPPED = 4
 const PURGED = 8
+const UNSEALED = 16 // beside ENCRYPTED only: earlier releases, which did not tell, may mean either
 
 /** The text that a state is stored as. `parseRecordState` reads it. */
 export function serializeRecordState(state: RecordState): string {
@@ -57,6 +58,7 @@ export function serializeRecordState(state: RecordState): string {
   const flags =
     (state.isDeleted ? DELETED : 0) |
     (state.isEncrypted ? ENCRYPTED : 0) |
+    (state.isEncrypted && !state.isSealed ? UNSEALED : 0) |
     (state.hasSkipped ? SKIPPED : 0) |
     (state.isPurged === true ? PURGED : 0)
   const stored: { -readonly [K in keyof StoredState]: StoredState[K] } = {
@@ -98,6 +100,7 @@ function readState(stored: StoredState): RecordState {
     fieldVersions: readVersions(stored, timestamps),
     isDeleted: (flags & DELETED) !== 0,
     isEncrypted: (flags & ENCRYPTED) !== 0,
+    isSealed: (flags & (ENCRYPTED | UNSEALED)) === ENCRYPTED,
     hasSkipped: (flags & SKIPPED) !== 0,
     ...((flags & PURGED) !== 0 && { isPurged: true as const }),
     createdAt: stored.c,

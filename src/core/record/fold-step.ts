@@ -13,6 +13,7 @@ export interface RecordDraft {
   fieldVersions: { [field: string]: FieldVersion }
   isDeleted: boolean
   isEncrypted: boolean
+  isSealed: boolean
   hasSkipped: boolean
   createdAt: number
   updatedAt: number
@@ -28,6 +29,7 @@ export function createDraft(firstOperation: Operation): RecordDraft {
     fieldVersions: {},
     isDeleted: true,
     isEncrypted: false,
+    isSealed: false,
     hasSkipped: false,
     createdAt: firstOperation.timestamp.wallTime,
     updatedAt: firstOperation.timestamp.wallTime,
@@ -75,8 +77,14 @@ export function foldInto(
 
 /** An insert replaces the record, and with it what nobody can read; unless it is encrypted itself. */
 export function noteEncryption(draft: RecordDraft, { type, data }: Operation): void {
-  if (type === 'insert') draft.isEncrypted = isEncryptedPayload(data)
-  else if (isEncryptedPayload(data)) draft.isEncrypted = true
+  const isEncrypted = isEncryptedPayload(data)
+  if (type === 'insert') {
+    draft.isEncrypted = isEncrypted
+    draft.isSealed = isEncrypted
+  } else if (isEncrypted) {
+    draft.isEncrypted = true
+    if (draft.lastInsertAt === null) draft.isSealed = true
+  }
 }
 
 /** The fields that an operation writes in clear text; null when it has no data at all. */

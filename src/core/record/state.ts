@@ -40,6 +40,11 @@ export interface RecordState {
   readonly isDeleted: boolean
   /** True when an end-to-end encrypted operation is newer than the newest insert in the clear: values are incomplete. */
   readonly isEncrypted: boolean
+  /**
+   * True when, in addition, no insert in the clear stands below: then it is unknown, too, what a field without a value
+   * holds.
+   */
+  readonly isSealed: boolean
   /** True when the record has an insert or update without data, which the fold passes over. */
   readonly hasSkipped: boolean
   /** True for a record that was deleted and purged: only that, and the time of the deletion, is known. */

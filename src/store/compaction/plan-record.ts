@@ -174,6 +174,7 @@ export function purgedState(state: RecordState): RecordState {
     values: {},
     fieldVersions: {},
     isEncrypted: false,
+    isSealed: false,
     hasSkipped: false,
     lastInsertAt: null,
     isPurged: true,

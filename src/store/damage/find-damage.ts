@@ -252,14 +252,14 @@ async function isStateOf(
   return isDeepStrictEqual(withoutValues(expected, retired), withoutValues(state, retired))
 }
 
-/** Earlier releases kept a record that had ever been encrypted as such, also after an insert in the clear. */
+/** Earlier releases kept a record that had ever been encrypted as such, whether its insert was in the clear or not. */
 function withKeptMark(
   replayed: RecordState,
-  { isEncrypted }: RecordState,
+  { isEncrypted, isSealed }: RecordState,
   history: readonly Operation[],
 ): RecordState {
-  const isKept = isEncrypted && history.some(({ data }) => isEncryptedPayload(data))
-  return isKept ? { ...replayed, isEncrypted } : replayed
+  const isKept = isSealed && history.some(({ data }) => isEncryptedPayload(data))
+  return isKept ? { ...replayed, isEncrypted, isSealed } : replayed
 }
 
 function withoutValues(state: RecordState, fields: ReadonlySet<string>): RecordState {

@@ -158,8 +158,8 @@ export function referencesOf(
 
 /** The record after a change that is newer than everything in it, as most are. */
 function expectState(before: FindableState | null, { type, data }: ExpectedChange): FindableState {
-  const isEncrypted = before?.isEncrypted ?? false
-  if (type === 'delete') return { values: before?.values ?? {}, isDeleted: true, isEncrypted }
-  const values = type === 'insert' ? { ...data } : { ...before?.values, ...data }
-  return { values, isDeleted: false, isEncrypted }
+  const isSealed = before?.isSealed ?? false
+  if (type === 'delete') return { values: before?.values ?? {}, isDeleted: true, isSealed }
+  if (type === 'insert') return { values: { ...data }, isDeleted: false, isSealed: false }
+  return { values: { ...before?.values, ...data }, isDeleted: false, isSealed }
 }

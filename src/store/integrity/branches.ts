@@ -1,6 +1,7 @@
 import { compareOperations, compareTimestamps, readingAfter } from '../../core/clock.ts'
 import type { JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import type { FoldedHistory } from '../../core/record/folded-history.ts'
 import { checkTransition, type InvalidTransition } from '../../core/schema/state-machine.ts'
 import type { CollectionDefinition } from '../../core/schema/types.ts'
@@ -190,7 +191,7 @@ function writtenState(
   field: string,
   definition: CollectionDefinition,
 ): JsonValue | undefined {
-  if (type === 'delete' || data === null) return undefined
+  if (type === 'delete' || data === null || isEncryptedPayload(data)) return undefined
   if (type === 'update') return ownValue(data, field)
   return shownValueIn(data, field, ownValue(definition.fields, field)?.defaultValue)
 }

@@ -89,7 +89,7 @@ export function* refuseConstraints(
   return null
 }
 
-/** The groups and references that the change brings the record into. An encrypted record has neither. */
+/** The groups and references that the change brings the record into. A wholly encrypted record has neither. */
 function demandsOf({ rules, before, after, writeScope }: RecordChange): Demand[] {
   if (!isFindable(after)) return []
   const demands: Demand[] = []
@@ -157,6 +157,7 @@ function isGrantedInPart(collection: string | null, scope: ScopeMap | null): boo
 
 /** True when none of the fields was written, which is nearly always so, and needs no key to be computed. */
 function isUntouched({ watched }: GroupRule, before: FindableState, after: FindableState): boolean {
+  if (before.isSealed !== after.isSealed) return false // what it does not hold was unknown, or is from now on
   return watched.every((field) => before.values[field] === after.values[field])
 }
 

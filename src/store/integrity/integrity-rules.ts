@@ -10,7 +10,7 @@ import type {
 } from '../../core/schema/types.ts'
 import { scopeKeyOf } from '../../core/view.ts'
 import { constraintColumns } from '../materialize/table-indexes.ts'
-import { type FindableState, LookupIndex, shownValueIn } from './lookup-index.ts'
+import { type FindableState, knownValueOf, LookupIndex } from './lookup-index.ts'
 
 /** The rules of a schema for the records of one collection, ready to be checked. */
 export interface CollectionRules {
@@ -135,7 +135,7 @@ function compileRelation(
     name,
     field,
     target: Object.hasOwn(schema.collections, to) ? to : null,
-    referenceIn: ({ values }) => shownValueIn(values, field, descriptor?.defaultValue),
+    referenceIn: (state) => knownValueOf(state, field, descriptor?.defaultValue) ?? null,
   }
   const index = new LookupIndex(from, definition, { fields: [field] })
   return [{ name, from, to, field, onDelete: action, index, outgoing }]
@@ -155,7 +155,7 @@ function compileConstraint(
   const target = where?.collection
   const isKnown = typeof target === 'string' && Object.hasOwn(collections, target)
   const defaultValue = definition.fields[field]?.defaultValue
-  const referenceIn = ({ values }: FindableState) => shownValueIn(values, field, defaultValue)
+  const referenceIn = (state: FindableState) => knownValueOf(state, field, defaultValue) ?? null
   return [{ type, constraint, target: isKnown ? target : null, referenceIn }]
 }
 
@@ -181,7 +181,7 @@ function compileGroup(
   return { type: constraint.type, constraint, max, index, watched, keyOf }
 }
 
-/** Compares as scopes do, except that null matches records without a value, as in queries. */
+/** Compares as scopes do, except that null matches records without a value, as in queries. An unknown value equals nothing. */
 function compileFilter(
   definition: CollectionDefinition,
   where: { readonly [field: string]: JsonValue },
@@ -191,9 +191,9 @@ function compileFilter(
     defaultValue: ownValue(definition.fields, field)?.defaultValue,
     key: scopeKeyOf(value),
   }))
-  return ({ values }) =>
-    wanted.every(
-      ({ field, defaultValue, key }) =>
-        key !== undefined && scopeKeyOf(shownValueIn(values, field, defaultValue)) === key,
-    )
+  return (state) =>
+    wanted.every(({ field, defaultValue, key }) => {
+      const value = knownValueOf(state, field, defaultValue)
+      return key !== undefined && value !== undefined && scopeKeyOf(value) === key
+    })
 }

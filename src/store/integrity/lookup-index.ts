@@ -4,7 +4,7 @@ import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { type Column, columnOf } from '../materialize/columns.ts'
 
 /** The part of a record that decides under which values it is found. */
-export type FindableState = Pick<RecordState, 'values' | 'isDeleted' | 'isEncrypted'>
+export type FindableState = Pick<RecordState, 'values' | 'isDeleted' | 'isSealed'>
 
 /** A field's value for a lookup; null: the record has none. */
 export type LookupValue = string | number | boolean | null
@@ -14,8 +14,9 @@ export type LookupValue = string | number | boolean | null
  * the foreign key of a relation. The collection's table has an index on them.
  *
  * A record is found under the values in its table row: a missing field has its default, and a value of the wrong
- * kind counts as none. Two values are equal when their JSON is; arrays and objects equal nothing, as in scopes. The
- * values of an encrypted record are unknown, so it is never found.
+ * kind counts as none. Two values are equal when their JSON is; arrays and objects equal nothing, as in scopes. An
+ * encrypted record is found under its values in the clear. If its insert is encrypted, too, its other fields are
+ * unknown, so it is not found by those; a record without a value in the clear is never found.
  */
 export class LookupIndex {
   /** Equal for equal fields of one collection with the same kind of lookup. */
@@ -70,17 +71,28 @@ export class LookupIndex {
   }
 }
 
-/** True for a record that rules apply to: live and readable. */
+/** True for a record that rules apply to: live, and readable at least in part. */
 export function isFindable(state: FindableState | null): state is FindableState {
-  return state !== null && !state.isDeleted && !state.isEncrypted
+  if (state === null || state.isDeleted) return false
+  return !state.isSealed || Object.keys(state.values).length > 0
 }
 
 /** undefined for a value that equals nothing. */
-function lookupValue(column: Column, { values }: FindableState): LookupValue | undefined {
-  const value = shownValueIn(values, column.field, column.descriptor.defaultValue)
-  if (value === null) return null
+function lookupValue(column: Column, state: FindableState): LookupValue | undefined {
+  const value = knownValueOf(state, column.field, column.descriptor.defaultValue)
+  if (value === null || value === undefined) return value
   if (typeof value === 'object') return undefined
   return column.encode(value) === null ? null : (value as LookupValue) // neither array nor object
+}
+
+/** As `shownValueIn`; undefined for a value that only devices know. */
+export function knownValueOf(
+  { values, isSealed }: FindableState,
+  field: string,
+  defaultValue: JsonValue | undefined,
+): JsonValue | undefined {
+  if (isSealed && !Object.hasOwn(values, field)) return undefined
+  return shownValueIn(values, field, defaultValue)
 }
 
 /** A field's value, or the schema's default where it is missing; null where there is none. */

@@ -3,14 +3,15 @@ import { ownValue } from '../../core/own-property.ts'
 import type { RecordState } from '../../core/record/state.ts'
 import { checkTransition, type InvalidTransition } from '../../core/schema/state-machine.ts'
 import type { CollectionRules } from './integrity-rules.ts'
-import { isFindable, shownValueIn } from './lookup-index.ts'
+import { isFindable, knownValueOf } from './lookup-index.ts'
 
 /**
  * Finds forbidden changes of fields with states: from the stored value to the result of the fold. An operation that
  * loses against a later one changes nothing, and so is not a transition.
  *
  * A record may begin in any state, and so may one that is inserted again after its deletion. Before its insert has
- * arrived, a record shows defaults that nobody has set: until then, a field without a value has no state.
+ * arrived, a record shows defaults that nobody has set: until then, a field without a value has no state. The same
+ * holds for a field that only an encrypted insert may have set.
  */
 export function findInvalidTransitions(
   { definition, stateFields }: CollectionRules,
@@ -19,13 +20,13 @@ export function findInvalidTransitions(
   after: RecordState,
 ): readonly InvalidTransition[] {
   const isNew = before === null || (before.isDeleted && operation.type === 'insert')
-  if (stateFields.length === 0 || isNew || before.isEncrypted || !isFindable(after)) return []
+  if (stateFields.length === 0 || isNew || !isFindable(after)) return []
   return stateFields.flatMap((field) => {
     const defaultValue = definition.fields[field]?.defaultValue
     const hasBegun = before.lastInsertAt !== null || Object.hasOwn(before.values, field)
-    const from = hasBegun ? shownValueIn(before.values, field, defaultValue) : null
-    const to = shownValueIn(after.values, field, defaultValue)
-    const finding = from === to ? null : checkTransition(definition, field, from, to)
+    const from = hasBegun ? knownValueOf(before, field, defaultValue) : null
+    const to = knownValueOf(after, field, defaultValue)
+    const finding = to === undefined || from === to ? null : checkTransition(definition, field, from, to)
     return finding ?? []
   })
 }

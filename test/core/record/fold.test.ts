@@ -6,6 +6,7 @@ import { decodeBytes, encodeBytes } from '../../../src/core/record/binary-values
 import { parseRecordState, serializeRecordState } from '../../../src/core/record/codec.ts'
 import { applyOperation, foldOperation, replayRecord } from '../../../src/core/record/fold.ts'
 import { readRichText } from '../../../src/core/record/richtext.ts'
+import type { RecordState } from '../../../src/core/record/state.ts'
 import type { CollectionDefinition, Resolver } from '../../../src/core/schema/types.ts'
 import { buildCollection, buildField, buildOperation, timestampAt } from '../../support/core-builders.ts'
 
@@ -245,6 +246,29 @@ describe('end-to-end encryption', () => {
       values: { title: 'b' },
       isEncrypted: true,
     })
+  })
+
+  test('nobody knows what fields without a value hold, unless the newest insert is in the clear', () => {
+    const hide = updateAt(3, sealed, sealed)
+    const isSealed = (operations: Operation[]) => replayRecord(operations, collection)?.isSealed
+
+    expect(isSealed([insertAt(1, sealed), updateAt(2, { title: 'a' }, {})])).toBe(true)
+    expect(isSealed([hide])).toBe(true) // its insert may be encrypted, too
+    expect(isSealed([insertAt(1, { title: 'a' }), hide])).toBe(false)
+    expect(isSealed([insertAt(1, sealed), insertAt(2, { title: 'a' }), hide])).toBe(false)
+  })
+
+  test('what an earlier release stored as encrypted may have an encrypted insert', () => {
+    const before = replayRecord([insertAt(1, { title: 'a' })], collection) as RecordState
+    const stored = (f: number) =>
+      parseRecordState(JSON.stringify({ ...JSON.parse(serializeRecordState(before)), f }))
+
+    expect(stored(2)).toEqual({ ...before, isEncrypted: true, isSealed: true })
+    const anew = foldOperation(stored(2), insertAt(2, { title: 'b' }), collection)
+    expect(anew).toMatchObject({ isEncrypted: false, isSealed: false })
+    const hidden = foldOperation(before, updateAt(2, sealed, sealed), collection)
+    expect(parseRecordState(serializeRecordState(hidden))).toEqual(hidden)
+    expect(hidden).toMatchObject({ isEncrypted: true, isSealed: false })
   })
 
   test('whatever arrives last, a record is encrypted if an encrypted operation is later than its insert', () => {

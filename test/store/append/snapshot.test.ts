@@ -15,6 +15,7 @@ function recordOf(fieldCount: number, timestampOf: (wallTime: number) => Timesta
     fieldVersions: Object.fromEntries(versions),
     isDeleted: false,
     isEncrypted: false,
+    isSealed: false,
     hasSkipped: false,
     createdAt: 1000,
     updatedAt: 2000,

@@ -32,6 +32,7 @@ async function refusalOf(store: ServerStore, operation: Operation, writeScope: o
 }
 
 const REFUSED = 'CONSTRAINT_VIOLATION'
+const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
 
 describeEachStore('a constraint without fields', (openStore) => {
   const lists = { collection: 'lists' }
@@ -284,16 +285,78 @@ describeEachStore('a unique constraint', (openStore) => {
     expect(await store.findRecord('members', 'm2')).toMatchObject({ email: 'b@x.test' })
   })
 
-  test('leaves encrypted records alone', async () => {
+  test('is about what an encrypted record holds in the clear, as the server last saw it', async () => {
     await using store = await openStore({ schema })
     const author = memberAuthor()
-    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+    const holder = { email: 'a@x.test', isActive: true } // and the badge that everybody has
+
+    expect(
+      await appendAll(store, [
+        author.insert('m1', holder),
+        author.insert('m2', { email: 'b@x.test' }),
+        author.update('m1', ENCRYPTED),
+        author.update('m2', ENCRYPTED),
+        author.update('m2', { email: 'a@x.test' }),
+        author.update('m2', { isActive: true }),
+        author.update('m2', { teamId: 't1' }),
+        author.delete('m2'),
+        author.insert('m2', { email: 'a@x.test' }),
+        author.update('m1', { email: 'c@x.test', isActive: false }),
+        author.insert('m2', holder),
+        author.delete('m1'),
+        author.update('m1', ENCRYPTED), // comes back with what it had
+        author.update('m1', { email: 'a@x.test' }),
+      ]),
+    ).toEqual([
+      ...['applied', 'applied', 'applied', 'applied', REFUSED, REFUSED, REFUSED, 'applied', REFUSED],
+      ...['applied', 'applied', 'applied', 'applied', REFUSED],
+    ])
+  })
+
+  test('is about what was written in the clear on an encrypted insert, and about no default', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
+    const plain = new OperationAuthor('b', 1_740_000_000_000)
+
+    expect(
+      await appendAll(store, [
+        plain.insert('m1', ENCRYPTED, MEMBERS),
+        author.update('m1', { isActive: true }), // its badge is not known
+        author.update('m2', { isActive: true }), // has that by default
+        author.update('m1', { email: 'a@x.test' }),
+        author.insert('m3', { email: 'a@x.test' }),
+        author.update('m1', { badge: 0 }),
+        author.update('m1', { badge: 1 }),
+      ]),
+    ).toEqual(['applied', 'applied', 'applied', 'applied', REFUSED, REFUSED, 'applied'])
+  })
+
+  test('is about the defaults of an encrypted record once its insert comes in the clear', async () => {
+    await using store = await openStore({ schema })
+    const author = new OperationAuthor('a')
+    const late = author.insert('m1', {}, MEMBERS)
+
+    expect(
+      await appendAll(store, [
+        author.update('m1', ENCRYPTED, MEMBERS),
+        author.insert('m2', {}, MEMBERS),
+        late,
+        author.update('m2', { isActive: false }, MEMBERS),
+        late,
+        author.update('m2', { isActive: true }, MEMBERS),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, 'applied', 'applied', REFUSED])
+  })
+
+  test('leaves records alone that are wholly encrypted', async () => {
+    await using store = await openStore({ schema })
+    const author = memberAuthor()
     const plain = new OperationAuthor('b')
 
     expect(
       await appendAll(store, [
-        plain.insert('m1', encrypted, MEMBERS),
-        plain.insert('m2', encrypted, MEMBERS),
+        plain.insert('m1', ENCRYPTED, MEMBERS),
+        plain.insert('m2', ENCRYPTED, MEMBERS),
         author.update('m3', { email: 'x@x.test' }), // has the defaults that the others seem to have
       ]),
     ).toEqual(['applied', 'applied', 'applied'])

@@ -57,6 +57,7 @@ const step = fc.constantFrom(...COLLECTIONS).chain((collection) =>
     data: valuesOf[collection] ?? fc.constant({}),
     aheadMs: fc.integer({ min: -20, max: 20 }),
     isByServer: fc.constantFrom(false, false, false, false, true),
+    isEncrypted: fc.constantFrom(false, false, false, false, false, true),
     scope: fc.constantFrom<ScopeMap | null>(null, null, null, {
       tasks: { userId: 'u1' },
       members: {},
@@ -73,9 +74,9 @@ const history = fc.array(fc.array(step, { minLength: 1, maxLength: 8 }), { minLe
 function requestsOf(batches: readonly (readonly Step[])[]): Request[][] {
   let sequenceNumber = 0
   return batches.map((batch) =>
-    batch.map(({ collection, type, recordId, data, aheadMs, isByServer, scope }): Request => {
+    batch.map(({ collection, type, recordId, data, aheadMs, isByServer, isEncrypted, scope }): Request => {
       sequenceNumber++
-      const content = type === 'delete' ? null : data
+      const content = type === 'delete' ? null : isEncrypted && !isByServer ? ENCRYPTED : data
       if (isByServer)
         return {
           author: 'server',
@@ -105,6 +106,8 @@ function requestsOf(batches: readonly (readonly Step[])[]): Request[][] {
   )
 }
 
+const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+
 async function openMemory(): Promise<MemoryServerStore> {
   const store = new MemoryServerStore({ nodeId: SERVER_NODE, runtime: simulatedRuntime() })
   await store.setSchema(schema)
@@ -113,10 +116,20 @@ async function openMemory(): Promise<MemoryServerStore> {
 
 const logOf = async (store: ServerStore) => (await store.readLog(0, 10_000, 1e9)).entries
 
+/** Live records of a collection. Tables show defaults where an encrypted insert may have set another value: without those. */
+async function readableRecords(store: ServerStore, collection: string): Promise<MaterializedRecord[]> {
+  const log = (await store.getOperationsAfterDelivery(0, 10_000)).map(({ operation }) => operation)
+  const isReadable = ({ id }: MaterializedRecord) => {
+    const own = log.filter((operation) => operation.collection === collection && operation.recordId === id)
+    return replayRecord(own, schema.collections[collection] ?? null)?.isSealed === false
+  }
+  return (await store.queryCollection(collection)).filter(isReadable)
+}
+
 async function findViolations(store: ServerStore): Promise<string[]> {
-  const members = await store.queryCollection('members')
-  const teams = await store.queryCollection('teams')
-  const teamIds = new Set(teams.map(({ id }) => id))
+  const members = await readableRecords(store, 'members')
+  const teams = await readableRecords(store, 'teams')
+  const teamIds = new Set((await store.queryCollection('teams')).map(({ id }) => id))
   return [
     ...overfull(
       'email',

@@ -51,7 +51,33 @@ function operationsIn(result: AppendResult | undefined): Operation[] {
 const summaryOf = ({ type, collection, recordId, data }: Operation) =>
   `${type} ${collection}/${recordId}${data === null ? '' : ` ${JSON.stringify(data)}`}`
 
+const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+
 describeEachStore('deleting a record', (openStore) => {
+  test('is about the references that encrypted records hold in the clear', async () => {
+    await using store = await openStore({ schema })
+    const a = author()
+    await appendAll(store, [
+      a.insert('teams', 't1', { name: 'one' }),
+      a.insert('tasks', 'k1', { title: 'a', teamId: 't1' }),
+      a.update('tasks', 'k1', ENCRYPTED),
+      a.insert('tasks', 'k2', ENCRYPTED),
+      a.update('tasks', 'k2', { teamId: 't1' }),
+      a.insert('tasks', 'k3', { title: 'c', teamId: 't1' }),
+      a.insert('tasks', 'k3', ENCRYPTED), // refers to nothing that the server knows of
+      a.insert('notes', 'n1', { text: 'x', taskId: 'k1' }),
+      a.insert('audits', 'a1', { noteId: 'n1' }),
+      a.update('audits', 'a1', ENCRYPTED),
+    ])
+
+    const [restricted] = await store.append([requestOf(a.delete('teams', 't1'))])
+    await appendAll(store, [a.delete('audits', 'a1')])
+    const [, ...sideEffects] = await entriesOf(store, a.delete('teams', 't1'))
+
+    expect(restricted).toMatchObject({ status: 'refused', refusal: { code: RESTRICTED } })
+    expect(sideEffects.map(summaryOf)).toEqual(['delete tasks/k1', 'delete tasks/k2', 'delete notes/n1'])
+  })
+
   test('deletes and clears what refers to it, by relation and record, directly behind the deletion', async () => {
     await using store = await openStore({ schema })
     const a = author()

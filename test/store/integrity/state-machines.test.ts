@@ -20,7 +20,39 @@ function taskAuthor(nodeId = 'a', startAt?: number) {
   }
 }
 
+const ENCRYPTED = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
+
 describeEachStore('transitions of a field', (openStore) => {
+  test('are kept in an encrypted record, from the state that it was last in in the clear', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = taskAuthor()
+
+    expect(
+      await appendAll(store, [
+        author.insert({ review: 'none' }),
+        author.update(ENCRYPTED),
+        author.update({ review: 'passed' }),
+        author.update({ review: 'asked' }),
+      ]),
+    ).toEqual(['applied', 'applied', REFUSED, 'applied'])
+  })
+
+  test('begin with the first state that is in the clear where the insert is not', async () => {
+    await using store = await openStore({ schema: teamSchema })
+    const author = new OperationAuthor('a')
+    const update = (data: FieldValues) => author.update('k1', data, tasks)
+
+    expect(
+      await appendAll(store, [
+        author.insert('k1', ENCRYPTED, tasks),
+        update({ title: 'x' }),
+        update({ review: 'passed', status: 'done' }), // no default was left before
+        update({ review: 'asked' }),
+      ]),
+    ).toEqual(['applied', 'applied', 'applied', REFUSED])
+    expect(await store.findRecord('tasks', 'k1')).toMatchObject({ review: 'passed', status: 'done' })
+  })
+
   test('refuse a change that is not among them, and name those that are', async () => {
     await using store = await openStore({ schema: teamSchema })
     const author = taskAuthor()
