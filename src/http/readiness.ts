@@ -1,5 +1,6 @@
 import { LOG_EVENTS } from '../core/log-events.ts'
 import { type Logger, logEvent } from '../core/logger.ts'
+import { settlesWithin } from '../core/pause.ts'
 import type { Runtime } from '../core/runtime.ts'
 import type { ServerStore } from '../store/store.ts'
 import type { SyncHub } from '../sync/hub.ts'
@@ -50,15 +51,9 @@ export class Readiness {
 
   async #look(): Promise<string | null> {
     const { runtime } = this.#options
-    let stopWaiting = (): void => {}
-    const timeout = new Promise<string>((resolve) => {
-      const text = `The store has not answered for ${STORE_TIMEOUT_MS / 1000} s.`
-      const timer = runtime.setTimer(STORE_TIMEOUT_MS, () => resolve(text))
-      stopWaiting = () => timer.cancel()
-    })
-    const problem = await Promise.race([this.#storeProblem(), timeout])
-    stopWaiting()
-    return problem
+    const problem = this.#storeProblem()
+    if (await settlesWithin(problem, { runtime, timeoutMs: STORE_TIMEOUT_MS })) return problem
+    return `The store has not answered for ${STORE_TIMEOUT_MS / 1000} s.`
   }
 
   async #storeProblem(): Promise<string | null> {

@@ -3,6 +3,8 @@ import type { EffectiveConfig } from '../../config/server-config.ts'
 import { LOG_EVENTS } from '../../core/log-events.ts'
 import { type Logger, logEvent } from '../../core/logger.ts'
 import { packageVersion } from '../../core/package-files.ts'
+import { settlesWithin } from '../../core/pause.ts'
+import type { Runtime } from '../../core/runtime.ts'
 import { systemRuntime } from '../../core/system-runtime.ts'
 import type { CommandContext } from '../command-context.ts'
 import { addConfigOptions, type ConfigOptionValues, loadCommandConfig } from '../config-options.ts'
@@ -53,25 +55,22 @@ async function start(flags: ConfigOptionValues, context: CommandContext): Promis
   for (const { subject, message } of config.doubts) {
     logEvent(logger, LOG_EVENTS.configDoubtful, { subject, detail: message })
   }
+  const runtime = systemRuntime()
   const progress = new ProgressDisplay(terminal)
   const stopExiting = exitOnSignal(context, () => progress.stop())
   try {
     const { openDaemon } = await import('../daemon.ts') // half of the program, which other commands do not need
     daemon = await openDaemon(config.values, {
       logger,
-      runtime: systemRuntime(),
+      runtime,
       onSchemaProgress: (step) => progress.update(step),
     })
   } finally {
     progress.stop()
     stopExiting()
   }
-  const untilStopped = runUntilStopped(
-    daemon,
-    config.values.shutdownTimeout + CLOSE_GRACE_MS,
-    logger,
-    context,
-  )
+  const timeoutMs = config.values.shutdownTimeout + CLOSE_GRACE_MS
+  const untilStopped = runUntilStopped({ daemon, timeoutMs, logger, runtime }, context)
   if (showsBanner) await terminal.stderr.write(formatBanner(config, daemon.urls, packageVersion(), terminal))
   context.setExitCode(await untilStopped)
 }
@@ -86,13 +85,17 @@ function logConfig({ values, file }: EffectiveConfig, logger: Logger, { cwd }: T
   })
 }
 
+interface RunningDaemon {
+  readonly daemon: Daemon
+  /** How long its stop may take. */
+  readonly timeoutMs: number
+  readonly logger: Logger
+  readonly runtime: Runtime
+}
+
 /** Resolves after an orderly stop, which the first signal starts. */
-function runUntilStopped(
-  daemon: Daemon,
-  timeoutMs: number,
-  logger: Logger,
-  { processEvents }: CommandContext,
-): Promise<ExitCode> {
+function runUntilStopped(running: RunningDaemon, { processEvents }: CommandContext): Promise<ExitCode> {
+  const { logger } = running
   return new Promise((resolve) => {
     let isStopping = false
     const offUncaught = processEvents.onUncaught((error) => {
@@ -107,7 +110,7 @@ function runUntilStopped(
       }
       isStopping = true
       processEvents.yieldSignals()
-      void stopWithin(daemon, timeoutMs, logger).then((code) => {
+      void stopWithin(running).then((code) => {
         offSignal()
         offUncaught()
         resolve(code)
@@ -116,14 +119,7 @@ function runUntilStopped(
   })
 }
 
-async function stopWithin(daemon: Daemon, timeoutMs: number, logger: Logger): Promise<ExitCode> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<ExitCode>((resolve) => {
-    timer = setTimeout(() => {
-      logEvent(logger, LOG_EVENTS.stopFailed, { err: new Error(`It did not end within ${timeoutMs} ms.`) })
-      resolve(EXIT_FAILED)
-    }, timeoutMs)
-  })
+async function stopWithin({ daemon, timeoutMs, logger, runtime }: RunningDaemon): Promise<ExitCode> {
   const stopped = daemon.stop().then(
     () => EXIT_DONE,
     (error: unknown) => {
@@ -131,9 +127,7 @@ async function stopWithin(daemon: Daemon, timeoutMs: number, logger: Logger): Pr
       return EXIT_FAILED
     },
   )
-  try {
-    return await Promise.race([stopped, timeout])
-  } finally {
-    clearTimeout(timer)
-  }
+  if (await settlesWithin(stopped, { runtime, timeoutMs })) return stopped
+  logEvent(logger, LOG_EVENTS.stopFailed, { err: new Error(`It did not end within ${timeoutMs} ms.`) })
+  return EXIT_FAILED
 }

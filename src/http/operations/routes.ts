@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from '../../core/logger.ts'
+import { settlesWithin } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { CompactionStats } from '../../store/compaction/compaction-schedule.ts'
 import type { RestoreMode } from '../../store/restore.ts'
@@ -132,15 +133,13 @@ function mountImport(scope: FastifyInstance, guarded: Guard, { hub }: Operations
   )
 }
 
-async function statusOf({ readiness, getStatus }: OperationsOptions): Promise<object> {
+async function statusOf({ readiness, getStatus, runtime }: OperationsOptions): Promise<object> {
   const problem = await readiness.problem()
   if (problem === null) return { ready: true, ...(await getStatus()) }
   // A store that does not answer cannot tell how much it holds either.
-  const status = await Promise.race([
-    getStatus().catch(() => ({})),
-    new Promise<object>((resolve) => setTimeout(resolve, STATUS_TIMEOUT_MS, {}).unref()),
-  ])
-  return { ready: false, reason: problem, ...status }
+  const status = getStatus().catch(() => ({}))
+  const isKnown = await settlesWithin(status, { runtime, timeoutMs: STATUS_TIMEOUT_MS })
+  return { ready: false, reason: problem, ...(isKnown && (await status)) }
 }
 
 const STATUS_TIMEOUT_MS = 1000
