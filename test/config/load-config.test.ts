@@ -241,9 +241,9 @@ describe('every problem is listed at once, with its path', () => {
     [
       { http: { allowedOrigins: ['https://a.example', null, 7], trustProxy: ['::1', null] } },
       [
-        "http.allowedOrigins: entry 2, null is no origin, such as 'https://app.example.com'",
-        "http.allowedOrigins: entry 3, 7 is no origin, such as 'https://app.example.com'",
-        "http.trustProxy: entry 2, null is no address or CIDR range, such as '10.0.0.0/8'",
+        "http.allowedOrigins: entry 2, null is not an origin, such as 'https://app.example.com'",
+        "http.allowedOrigins: entry 3, 7 is not an origin, such as 'https://app.example.com'",
+        "http.trustProxy: entry 2, null is not an address or CIDR range, such as '10.0.0.0/8'",
       ],
     ],
     [

@@ -24,7 +24,7 @@ export interface DeltaOptions {
 
 /** How far a delta goes, and who wants it. */
 export interface DeltaRun {
-  /** Of the log, up to where the client has everything once all of it is delivered. */
+  /** The end of the log: the client has everything up to here once the delta is delivered. */
   readonly end: number
   /** True once nobody wants it any more: nothing is read then, whatever is still to come. */
   readonly isStopped: () => boolean

@@ -58,7 +58,7 @@ export class SortedBatches implements DeltaBatches {
     return this.#run.isStopped() ? null : store.readEntries(sequences, view.view)
   }
 
-  /** Of a client that has read all of an earlier delta, and lacks nothing. */
+  /** The index of a batch without entries: that of the earlier delta, which the client has read to its end. */
   get #cursorIndex(): number {
     const { deltaCursor } = this.#options
     return (deltaCursor === undefined ? null : decodeDeltaCursor(deltaCursor))?.batchIndex ?? 0

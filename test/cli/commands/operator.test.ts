@@ -265,11 +265,12 @@ describe('status', () => {
     expect(full.stdout).toBe('status             ready\nconnected clients  3\nuptime             1 min 5 s\n')
 
     const closed = await workspace.run(['status', '--url', server.url, '--token', 'wrong'])
-    const note = 'Only health is shown, the status was not given: No.\n'
-    expect(closed).toEqual({ code: 1, stdout: 'status  ready\n', stderr: note })
+    const note = 'Only health is shown, the status was not given: No.'
+    const advice = 'Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.'
+    expect(closed).toEqual({ code: 1, stdout: 'status  ready\n', stderr: `${note} ${advice}\n` })
     workspace.write('kora.config.json', '{}')
     const without = await workspace.run(['status', '--url', server.url])
-    expect(without).toEqual({ ...closed, code: 0 })
+    expect(without).toEqual({ code: 0, stdout: 'status  ready\n', stderr: `${note}\n` })
     expect(await workspace.run(['status', '--url', server.url, '--ready'])).toEqual({
       code: 0,
       stdout: 'ready\n',

@@ -44,7 +44,7 @@ test('messages of two servers do not mix', () => {
 test.each(['', 'x', 's 1 1 1 t', 's one 1 1 t\nx', 's 1 -1 1 t\nx', 's 1 1 1 \nx'])(
   '%j is no announcement',
   (text) => {
-    expect(() => new PayloadAssembler().add(text)).toThrow('is no part of an announcement')
+    expect(() => new PayloadAssembler().add(text)).toThrow('is not part of an announcement')
   },
 )
 
