@@ -61,6 +61,10 @@ function isInstalledByPnpm(): boolean {
   )
 }
 
+/** npm removes an optional package that did not build, and says "up to date", also to whoever installs it by name. */
+const TOOLS =
+  'To build it takes Python, make and a C++ compiler; npm does not tell that one of them is missing.'
+
 /**
  * Explains what to do when the driver or its binary is missing. On Node 20 the binary is built at installation,
  * which npm and pnpm skip where install scripts are blocked.
@@ -86,5 +90,5 @@ export function driverRemedy({
   const name = 'better-sqlite3-node20@npm:better-sqlite3@12'
   return isPnpm
     ? `${build} pnpm add --allow-build=better-sqlite3 ${name}`
-    : `${build} npm install --ignore-scripts=false ${name}`
+    : `${TOOLS} ${build} npm install --ignore-scripts=false ${name}`
 }

@@ -10,7 +10,7 @@ test.each([
     20,
     false,
     false,
-    /or run: npm install --ignore-scripts=false better-sqlite3-node20@npm:better-sqlite3@12$/,
+    /^To build it takes Python, make and a C\+\+ compiler; .* or run: npm install --ignore-scripts=false better-sqlite3-node20@npm:better-sqlite3@12$/,
   ],
   [
     20,
