@@ -1,3 +1,4 @@
+import { yieldToEventLoop } from '../../core/pause.ts'
 import type { Runtime } from '../../core/runtime.ts'
 import type { SyncHub } from '../../sync/hub.ts'
 import type { Session } from '../../sync/session/session.ts'
@@ -33,10 +34,10 @@ interface Found {
  */
 export class SessionDirectory {
   readonly #hub: () => SyncHub
-  readonly #runtime: Pick<Runtime, 'monotonicNow'>
+  readonly #runtime: Pick<Runtime, 'monotonicNow' | 'defer'>
   readonly #found = new Map<string, Found>()
 
-  constructor(hub: () => SyncHub, runtime: Pick<Runtime, 'monotonicNow'>) {
+  constructor(hub: () => SyncHub, runtime: Pick<Runtime, 'monotonicNow' | 'defer'>) {
     this.#hub = hub
     this.#runtime = runtime
   }
@@ -78,7 +79,7 @@ export class SessionDirectory {
     let looked = 0
     for (const session of this.#hub().sessions.values()) {
       looked++
-      if (looked % SLICE === 0) await new Promise((resolve) => setImmediate(resolve))
+      if (looked % SLICE === 0) await yieldToEventLoop(this.#runtime)
       if (state !== null && session.state !== state) continue
       if (wanted !== '' && !mentions(session, wanted)) continue
       found.push({ id: session.id, weight: weightOf(session, order) })

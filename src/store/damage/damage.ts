@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import type { Runtime } from '../../core/runtime.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
 import type { SqlDialect } from '../materialize/columns.ts'
 import type { MaterializedRecord } from '../store.ts'
@@ -72,6 +73,7 @@ export interface UnreadableRecord {
 
 /** What `findDamage` reads from a store with tables. */
 export interface DamageSource {
+  readonly runtime: Pick<Runtime, 'setTimer'>
   readonly dialect: SqlDialect
   readonly schema: SchemaDefinition | null
   /** Collections whose tables are not filled yet. */

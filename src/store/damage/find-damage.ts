@@ -4,6 +4,7 @@ import { memoizeLast } from '../../core/memoize-last.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
 import { ownValue } from '../../core/own-property.ts'
+import { sleep } from '../../core/pause.ts'
 import { quantityOf } from '../../core/quantity.ts'
 import { isEncryptedPayload } from '../../core/record/binary-values.ts'
 import { parseRecordState, serializeRecordState } from '../../core/record/codec.ts'
@@ -166,7 +167,7 @@ async function damageOfRecord(
   }
   const place = `record ${record.collection}/${record.recordId}`
   if ((await problemOfRecord(source, record, schemaOf)) === null) return null
-  await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+  await sleep(source.runtime, LOOK_AGAIN_MS)
   const [again] = await source.readRecords(record.ref - 1, 1)
   const problem =
     again === undefined || 'isUnreadable' in again

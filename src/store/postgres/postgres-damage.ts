@@ -38,6 +38,10 @@ export class PostgresDamageSource implements DamageSource {
     this.unfinished = unfinished
   }
 
+  get runtime() {
+    return this.#core.runtime
+  }
+
   get schema() {
     return this.#core.settings.schema
   }

@@ -51,6 +51,10 @@ export class SqliteDamageSource implements DamageSource {
     this.#statements = prepareStatements(core)
   }
 
+  get runtime() {
+    return this.#core.runtime
+  }
+
   get schema() {
     return this.#core.schema
   }
