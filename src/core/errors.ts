@@ -71,6 +71,12 @@ export const ERROR_CODES = {
     meaning: 'The backup is damaged, incomplete, or of an unknown format. Nothing was restored.',
     remedy: 'Use another backup; `kora-server backup --verify` checks one.',
   },
+  BACKUP_REFUSED: {
+    meaning:
+      'The backup holds operations that the server takes from no device: their clock is ahead of this machine, or the id of their node holds a control character. Nothing was restored.',
+    remedy:
+      'Check the clock of this machine. If it is right, use an earlier backup, or restore this one as it is (`--as-is`).',
+  },
   BACKUP_INTERRUPTED: {
     meaning:
       'The log was replaced while a backup of it was made, or compacted by another process that did not wait.',

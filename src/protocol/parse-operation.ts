@@ -128,11 +128,16 @@ function refuseIdentity(source: PlainObject, isFromClient: boolean): Refusal | n
   return REFUSED_NAMES.has(collection as string) ? invalid(`collection must not be "${collection}".`) : null
 }
 
-/** Checks the node id. @see guestEntry, which marks its vector entries with a control character */
+/** Checks the node id. */
 function refuseNodeId(source: PlainObject, isFromClient: boolean): Refusal | null {
   const refusal = refuseLength(source, 'nodeId', OPERATION_BOUNDS.nodeId)
-  if (refusal !== null || !isFromClient || !holdsControl(source.nodeId as string)) return refusal
-  return invalid('nodeId holds a control character.')
+  if (refusal !== null || !isFromClient) return refusal
+  return refuseControlCharacter(source.nodeId as string) // its length has just been looked at
+}
+
+/** Refuses a control character in a node id. @see guestEntry, which marks its vector entries with one */
+export function refuseControlCharacter(nodeId: string): Refusal | null {
+  return holdsControl(nodeId) ? invalid('nodeId holds a control character.') : null
 }
 
 /** Checks when, by which node and after which operations it was made. */

@@ -399,7 +399,7 @@ export interface ServerStore
    * `restoreBackup` from memory: replaces what the store holds.
    *
    * @param merge true to add to it instead. Default false.
-   * @throws StoreError `BACKUP_INVALID`
+   * @throws StoreError `BACKUP_INVALID`; `BACKUP_REFUSED`, which only `restoreBackup` can be told to pass over
    * @throws SchemaError `RESOLVER_MISSING`
    */
   importBackup(data: Uint8Array, merge?: boolean): Promise<void>

@@ -9,6 +9,7 @@ import { GuessLimit } from '../../src/http/operations/guess-limit.ts'
 import { MemoryServerStore } from '../../src/store/memory/memory-store.ts'
 import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import { openDevice } from '../support/device.ts'
+import { appendAll, OperationAuthor } from '../support/operation-author.ts'
 import { orderSchema, startProductionServer, type TestServer } from '../support/production-server.ts'
 import { resolverSchema, withoutFunctions } from '../support/resolver-schema.ts'
 import { simulatedRuntime } from '../support/simulated-runtime.ts'
@@ -370,6 +371,25 @@ describe('backups', () => {
 
     expect(response.status).toBe(400)
     expect(await server.store.getOperationCount()).toBe(0)
+  })
+
+  test('from the future are refused, unless they are to be restored as they are', async () => {
+    await using server = await startProductionServer({ operationalAuth })
+    const source = new MemoryServerStore()
+    const ahead = new OperationAuthor('a', Date.now() + 86_400_000)
+    await appendAll(source, [ahead.insert('o1', { title: 'tea' }, { collection: 'orders' })])
+    const backup = Buffer.from(await source.exportBackup())
+
+    const refused = await importInto(server, backup)
+
+    expect(refused.status).toBe(409)
+    expect(await refused.json()).toEqual({
+      error: expect.stringMatching(/^The backup holds 1 operation .* s ahead .*\?asIs=true\.$/),
+    })
+    expect(await server.store.getOperationCount()).toBe(0)
+    expect((await importInto(server, backup, '?asIs=yes')).status).toBe(400)
+    expect((await importInto(server, backup, '?asIs=true')).status).toBe(200)
+    expect(await server.store.getOperationCount()).toBe(1)
   })
 
   test('that replace the log reach the devices that were connected', async () => {

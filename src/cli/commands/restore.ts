@@ -9,6 +9,7 @@ import {
   type RestoreResult,
   restoreBackup,
 } from '../../store/backup/restore-backup.ts'
+import { assertTakable } from '../../store/backup/untakable.ts'
 import { withEarlierFields } from '../../store/materialize/earlier-fields.ts'
 import type { RestoreMode } from '../../store/restore.ts'
 import { type OpenedLocation, openBackupLocation } from '../backup/backup-location.ts'
@@ -21,10 +22,12 @@ import { formatElapsed, formatQuantity } from '../output/format.ts'
 import { ProgressBar } from '../output/progress-bar.ts'
 import { prepareStore } from '../prepare-store.ts'
 import { exitOnSignal } from '../signals.ts'
+import type { Terminal } from '../terminal.ts'
 
 interface RestoreFlags extends ConfigOptionValues {
   readonly merge?: boolean
   readonly replace?: boolean
+  readonly asIs?: boolean
 }
 
 /** `kora-server restore <file>`: puts a backup into the store. */
@@ -39,6 +42,7 @@ export function addRestoreCommand(program: Command, context: CommandContext): vo
     .argument('<file>', 'the backup: a file, s3://bucket/key, or - for stdin')
     .option('--merge', 'add what the store does not hold yet')
     .option('--replace', 'put the backup in the place of what the store holds')
+    .option('--as-is', 'restore also what the server takes from no device')
   addConfigOptions(command, ['store', 'db', 'schema'])
   command
     .addHelpText(
@@ -67,7 +71,7 @@ async function restore(name: string, flags: RestoreFlags, context: CommandContex
   try {
     const opened = await location.open()
     if (mode === 'empty') await requireEmpty(config)
-    const result = await restoreFrom(opened, config, { mode, bar })
+    const result = await restoreFrom(opened, config, { mode, asIs: flags.asIs ?? false, bar }, terminal)
     bar.stop()
     await terminal.stderr.write(
       `${describeBackup(result.summary)}\n${describeStore(config.store, terminal.cwd)}: ${describeResult(result)}, ` +
@@ -100,17 +104,25 @@ function modeOf({ merge, replace }: RestoreFlags): RestoreMode {
   return replace ? 'replace' : 'empty'
 }
 
+interface RestoreWay {
+  readonly mode: RestoreMode
+  readonly asIs: boolean
+  readonly bar: ProgressBar
+}
+
 /** Restores a backup, after all of it was verified and before the store is opened for writing. */
 async function restoreFrom(
   { source, bytes }: OpenedLocation,
   config: ServerConfig,
-  options: { readonly mode: RestoreMode; readonly bar: ProgressBar },
+  options: RestoreWay,
+  terminal: Terminal,
 ): Promise<RestoreResult> {
   const backup = openBackupSource(source)
   try {
-    const verified = await verifyBackup(backup.open(), (done) =>
-      options.bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' }),
-    )
+    const showProgress = (done: number) =>
+      options.bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' })
+    const verified = await verifyBackup(backup.open(), showProgress, () => terminal.now())
+    if (!options.asIs) assertTakable(verified.untakable, '--as-is')
     return await restoreInto(config, { backup, verified, ...options })
   } finally {
     await backup.close()
@@ -119,14 +131,9 @@ async function restoreFrom(
 
 async function restoreInto(
   config: ServerConfig,
-  options: {
-    readonly backup: OpenedBackup
-    readonly verified: BackupSummary
-    readonly mode: RestoreMode
-    readonly bar: ProgressBar
-  },
+  options: RestoreWay & { readonly backup: OpenedBackup; readonly verified: BackupSummary },
 ): Promise<RestoreResult> {
-  const { backup, verified, mode, bar } = options
+  const { backup, verified, mode, asIs, bar } = options
   const schema = config.schema?.definition ?? null
   const store = await openStore(config, { plannedSchema: schema ?? verified.recordedSchema })
   try {
@@ -139,6 +146,7 @@ async function restoreInto(
     await prepareStore(store, { schema, auth: config.auth })
     return await restoreBackup(store, () => backup.open(), mode, {
       verified,
+      asIs,
       onProgress: ({ phase, done, total }) => {
         if (phase === 'restore')
           bar.update({ label: 'restoring', done, total: total ?? 0, unit: 'operation' })

@@ -27,6 +27,7 @@ const WRONG_INPUT: ReadonlySet<ErrorCode> = new Set([
   'INVALID_ARGUMENT',
   'AUTH_CONFIG',
   'STORE_NOT_EMPTY',
+  'BACKUP_REFUSED',
   'TLS_INVALID',
 ])
 

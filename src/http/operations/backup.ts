@@ -4,7 +4,7 @@ import { KoraServerError } from '../../core/errors.ts'
 import { LOG_EVENTS } from '../../core/log-events.ts'
 import { type Logger, logEvent } from '../../core/logger.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
-import { restoreBackup } from '../../store/backup/restore-backup.ts'
+import { type RestoreBackupOptions, restoreBackup } from '../../store/backup/restore-backup.ts'
 import type { RestoreMode } from '../../store/restore.ts'
 import type { OperatorAccess } from '../../sync/authorization.ts'
 import type { SyncHub } from '../../sync/hub.ts'
@@ -31,6 +31,11 @@ export function exportBackup(
   return backup
 }
 
+export interface ImportOptions extends Required<Pick<RestoreBackupOptions, 'asIs' | 'now'>> {
+  readonly operator: OperatorAccess<'backup'>
+  readonly hub: SyncHub
+}
+
 /**
  * Restores a backup into the store, once all of it has been verified. Where it replaces the previous content,
  * clients are disconnected afterwards: they return at once and read what the store holds now.
@@ -38,11 +43,11 @@ export function exportBackup(
 export async function importBackup(
   request: IncomingMessage,
   mode: RestoreMode,
-  { operator, hub }: { operator: OperatorAccess<'backup'>; hub: SyncHub },
+  { operator, hub, ...options }: ImportOptions,
 ): Promise<BackupAnswer> {
   let counts: Awaited<ReturnType<typeof restoreBackup>>
   try {
-    counts = await restoreBackup(operator.store, readLongUpload(request, MAX_SILENCE_MS), mode)
+    counts = await restoreBackup(operator.store, readLongUpload(request, MAX_SILENCE_MS), mode, options)
   } catch (error) {
     return refusalOf(error)
   }
@@ -62,6 +67,8 @@ function refusalOf(error: unknown): BackupAnswer {
         status: 409,
         body: { error: 'The store is not empty. Add ?mode=merge to add what it lacks, or ?mode=replace.' },
       }
+    case 'BACKUP_REFUSED':
+      return { status: 409, body: { error: `${error.message} Over HTTP it is ?asIs=true.` } }
     case 'RESOLVER_MISSING':
     case 'SCHEMA_CHANGE_REFUSED':
       return { status: 409, body: { error: error.message } }

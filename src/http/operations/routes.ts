@@ -121,13 +121,17 @@ function mountExport(scope: FastifyInstance, guarded: Guard, { runtime, logger }
   )
 }
 
-function mountImport(scope: FastifyInstance, guarded: Guard, { hub }: OperationsOptions): void {
+function mountImport(scope: FastifyInstance, guarded: Guard, { hub, runtime }: OperationsOptions): void {
   scope.post(
     `${OPERATIONS_PREFIX}/backup/import`,
     guarded('backup', async (request, reply, operator) => {
       const mode = importMode(request)
       if (mode === null) return reply.code(400).send({ error: 'mode must be "merge" or "replace".' })
-      const { status, body } = await importBackup(request.raw, mode, { operator, hub: hub() })
+      const { asIs = 'false' } = request.query as { asIs?: unknown } // any query is an object
+      if (asIs !== 'true' && asIs !== 'false')
+        return reply.code(400).send({ error: 'asIs must be "true" or "false".' })
+      const options = { operator, hub: hub(), asIs: asIs === 'true', now: () => runtime.now() }
+      const { status, body } = await importBackup(request.raw, mode, options)
       return reply.code(status).send(body)
     }),
   )

@@ -1,3 +1,4 @@
+import type { Runtime } from '../../core/runtime.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
 import { type RestoreTarget, restoreBackup } from './restore-backup.ts'
 
@@ -12,7 +13,7 @@ export async function exportToMemory(store: BackupSourceStore, createdAtMs: numb
 export async function importFromMemory(
   store: RestoreTarget,
   data: Uint8Array,
-  merge: boolean,
+  { merge, runtime }: { readonly merge: boolean; readonly runtime: Runtime },
 ): Promise<void> {
-  await restoreBackup(store, data, merge ? 'merge' : 'replace')
+  await restoreBackup(store, data, merge ? 'merge' : 'replace', { now: () => runtime.now() })
 }

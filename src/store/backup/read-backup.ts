@@ -24,6 +24,7 @@ import { parseBackupOperation } from './backup-operation.ts'
 import { parseBackupSchema } from './backup-schema.ts'
 import { type BackupSource, beginReading } from './backup-source.ts'
 import { type BackupBytes, ByteReader } from './byte-reader.ts'
+import { type UntakableOperations, UntakableSearch } from './untakable.ts'
 
 const decompress = promisify(gunzip)
 const NEWLINE = 0x0a
@@ -44,6 +45,8 @@ interface ReadBackup extends BackupHeader, BackupTrailer {
 export interface BackupSummary extends ReadBackup {
   /** The schemas that its store had recorded; null where it had none, and in backups of early builds. */
   readonly recordedSchema: SchemaDefinition | null
+  /** What the server would take from no device at that time; null for none. */
+  readonly untakable: UntakableOperations | null
 }
 
 /**
@@ -153,20 +156,25 @@ async function checkTrailer(
 /**
  * Reads a backup from end to end, and verifies its checksums and every entry.
  *
+ * @param now time of this machine, ms since the epoch
  * @throws StoreError `BACKUP_INVALID`; `INVALID_ARGUMENT` for a source that is not bytes
  */
 export async function verifyBackup(
   source: BackupSource,
   onProgress?: (bytesRead: number) => void,
+  now: () => number = Date.now,
 ): Promise<BackupSummary> {
   const sections = readSections(beginReading(source))
+  const untakable = new UntakableSearch(now)
   let recordedSchema: SchemaDefinition | null = null
   try {
     for (;;) {
       const next = await sections.next()
-      if (next.done) return { ...next.value, recordedSchema }
+      if (next.done) return { ...next.value, recordedSchema, untakable: untakable.found }
       const { kind, lines, bytesRead } = next.value
       if (kind === 'schema') for (const line of lines) recordedSchema = parseBackupSchema(line)
+      else if (kind === 'operations')
+        for (const line of lines) untakable.look(parseBackupOperation(line).operation)
       else checkLines(kind, lines)
       onProgress?.(bytesRead)
     }
@@ -179,11 +187,10 @@ function checkLines(kind: CheckedKind, lines: Iterable<string>): void {
   for (const line of lines) CHECKS[kind](line)
 }
 
-type CheckedKind = Exclude<SectionKind, 'schema'>
+type CheckedKind = Exclude<SectionKind, 'schema' | 'operations'>
 
 const CHECKS: { readonly [kind in CheckedKind]: (line: string) => unknown } = {
   nodes: parseNode,
   revocations: parseRevocation,
-  operations: parseBackupOperation,
   dropped: parseDropped,
 }

@@ -16,6 +16,7 @@ import { parseBackupOperation } from './backup-operation.ts'
 import { type BackupSource, type OpenedBackup, openBackupSource } from './backup-source.ts'
 import type { BackupBytes } from './byte-reader.ts'
 import { type BackupSummary, readSections, verifyBackup } from './read-backup.ts'
+import { assertTakable } from './untakable.ts'
 
 export interface RestoreProgress {
   readonly phase: 'verify' | 'restore'
@@ -28,6 +29,10 @@ export interface RestoreProgress {
 export interface RestoreBackupOptions {
   /** The result of `verifyBackup` for the same source, which then is not read a second time. */
   readonly verified?: BackupSummary | undefined
+  /** Restores also what the server takes from no device. Default: false. */
+  readonly asIs?: boolean | undefined
+  /** Time of this machine, ms since the epoch. Default: `Date.now`. */
+  readonly now?: (() => number) | undefined
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined
 }
 
@@ -50,7 +55,8 @@ export interface RestoreResult extends RestoreCounts {
  * Afterwards the store also knows the schema versions that the backup knows. A store without a schema adopts that
  * of the backup.
  *
- * @throws StoreError `BACKUP_INVALID`; `STORE_NOT_EMPTY` in mode `empty`; `INVALID_ARGUMENT` for an unknown mode
+ * @throws StoreError `BACKUP_INVALID`; `BACKUP_REFUSED` unless `asIs`; `STORE_NOT_EMPTY` in mode `empty`;
+ *   `INVALID_ARGUMENT` for an unknown mode
  * @throws SchemaError `RESOLVER_MISSING` when the store could not fold what it is given; `SCHEMA_CHANGE_REFUSED`
  *   when its schema could not have followed that of the backup
  */
@@ -58,7 +64,7 @@ export async function restoreBackup(
   store: RestoreTarget,
   source: BackupSource,
   mode: RestoreMode,
-  { verified, onProgress }: RestoreBackupOptions = {},
+  { verified, asIs = false, now, onProgress }: RestoreBackupOptions = {},
 ): Promise<RestoreResult> {
   assertRestoreMode(mode)
   if (mode === 'empty') await assertNothingStored(store) // before all of it is read
@@ -66,7 +72,8 @@ export async function restoreBackup(
   try {
     const summary =
       verified ??
-      (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null })))
+      (await verifyBackup(backup.open(), (done) => onProgress?.({ phase: 'verify', done, total: null }), now))
+    if (!asIs) assertTakable(summary.untakable, 'the option asIs')
     const { maxDeliverySequence, formerNodeIds, nodeId, recordedSchema } = summary
     const schema = assertRestorable(store.getSchema(), recordedSchema)
     if (schema !== null) requireResolvers(schema)

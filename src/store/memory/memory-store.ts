@@ -387,7 +387,7 @@ export class MemoryServerStore implements ServerStore {
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    await this.#access.write(() => importFromMemory(this, data, merge))
+    await this.#access.write(({ core }) => importFromMemory(this, data, { merge, runtime: core.runtime }))
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {

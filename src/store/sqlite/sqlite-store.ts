@@ -491,7 +491,9 @@ export class SqliteServerStore implements ServerStore {
   }
 
   async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    await this.#access.writeInSteps(() => importFromMemory(this, data, merge))
+    await this.#access.writeInSteps(({ core }) =>
+      importFromMemory(this, data, { merge, runtime: core.runtime }),
+    )
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {

@@ -1,4 +1,5 @@
 import { type ErrorCode, StoreError } from '../../core/errors.ts'
+import { refuseFutureClock } from '../../core/future-clock.ts'
 import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { Operation } from '../../core/operation.ts'
 import { checkOperationId } from '../../core/operation-id.ts'
@@ -10,7 +11,7 @@ import type { ReceivedOperation } from '../../protocol/messages.ts'
 import type { AppendRequest } from '../../store/store.ts'
 import type { SessionIdentity } from '../session-identity.ts'
 import type { GapWatch } from './gap-watch.ts'
-import { refuseForgedSnapshot, refuseFutureClock, refuseUnsupportedVersion } from './guards.ts'
+import { refuseForgedSnapshot, refuseUnsupportedVersion } from './guards.ts'
 import type { PushContext, PushSession } from './push-session.ts'
 
 /** An operation of a batch on its way through the guards. */

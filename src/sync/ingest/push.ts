@@ -1,4 +1,5 @@
 import { SchemaError, StoreError } from '../../core/errors.ts'
+import { FUTURE_TOLERANCE_MS } from '../../core/future-clock.ts'
 import { LOG_EVENTS } from '../../core/log-events.ts'
 import type { Timer } from '../../core/runtime.ts'
 import { endSpan, startSpan } from '../../core/tracing.ts'
@@ -9,7 +10,6 @@ import { TokenBucket } from '../token-bucket.ts'
 import { answerBatch } from './answer-batch.ts'
 import { GapRetries, RETRIES_OVER_GAP_MS } from './gap-retries.ts'
 import { GapWatch, isOfDelta } from './gap-watch.ts'
-import { FUTURE_TOLERANCE_MS } from './guards.ts'
 import { type Guarded, OperationGuards } from './operation-guards.ts'
 import type { PushContext, PushSession } from './push-session.ts'
 

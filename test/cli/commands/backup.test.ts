@@ -254,6 +254,22 @@ describe('restore', () => {
     expect(JSON.parse(stdout)).toEqual([{ sum: 109 }])
   })
 
+  test('writes nothing of a backup from the future, not even a database, unless it is told to', async () => {
+    const store = createSqliteServerStore({ filename: workspace.path('ahead.db') })
+    await appendAll(store, [new OperationAuthor('a', Date.now() + 86_400_000).insert('r1', { title: 'x' })])
+    await store.close()
+    await workspace.run(['backup', 'ahead.backup', '--db', 'ahead.db'])
+    const restore = ['restore', 'ahead.backup', '--db', 'not-ahead.db']
+
+    expect(await workspace.run(restore)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/The backup holds 1 operation .* s ahead .* --as-is restores /s),
+    })
+    expect(() => statSync(workspace.path('not-ahead.db'))).toThrow('ENOENT')
+    expect(await workspace.run([...restore, '--as-is'])).toMatchObject({ code: 0 })
+    expect(await operationIds('not-ahead.db')).toEqual(await operationIds('ahead.db'))
+  })
+
   test('writes nothing of a damaged backup, not even a database', async () => {
     const bytes = Uint8Array.from(readFileSync(workspace.path('whole.backup')))
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { describe, expect, test, vi } from 'vitest'
+import { FUTURE_TOLERANCE_MS } from '../../../src/core/future-clock.ts'
 import type { Operation } from '../../../src/core/operation.ts'
 import { createWriteAccess, SERVER_ITSELF } from '../../../src/core/write-access.ts'
 import { operationOfWireJson } from '../../../src/protocol/wire-identity.ts'
@@ -580,6 +581,82 @@ test('a backup is read from whole bytes, as a store exports them', async () => {
   expect(await verifyBackup(bytes)).toMatchObject({ operations: 10 })
   expect(await verifyBackup(() => bytes)).toMatchObject({ operations: 10 })
   expect(await restoreBackup(target, bytes, 'empty')).toMatchObject({ applied: 10 })
+})
+
+describeEachStore('a backup with operations that the server takes from no device', (openStore) => {
+  const DAY_MS = 86_400_000
+
+  async function backupOf(...operations: Operation[]): Promise<Uint8Array> {
+    const source = new MemoryServerStore()
+    await appendAll(source, operations)
+    return source.exportBackup()
+  }
+
+  test.each<RestoreMode>(['empty', 'merge', 'replace'])(
+    'is refused before the first write (%s)',
+    async (mode) => {
+      await using store = await openStore({ schema: todoSchema })
+      const now = new OperationAuthor('a', Date.now() - DAY_MS)
+      const ahead = new OperationAuthor('b', Date.now() + 10 * DAY_MS)
+      const first = ahead.insert('r2', { title: 'x' })
+      const backup = await backupOf(
+        now.insert('r1', { title: 'x' }),
+        first,
+        ahead.update('r1', { title: 'y' }),
+      )
+
+      const restored = restoreBackup(store, backup, mode)
+
+      await expect(restored).rejects.toMatchObject({
+        code: 'BACKUP_REFUSED',
+        message: expect.stringMatching(
+          new RegExp(
+            `^The backup holds 2 operations .* first is ${first.id}\\. Its clock is 8\\d{5} s ahead .* asIs `,
+          ),
+        ),
+      })
+      expect(await operationIds(store)).toEqual([])
+      const verified = await verifyBackup(backup)
+      expect(verified.untakable).toMatchObject({ count: 2, first: { operationId: first.id } })
+      await expect(restoreBackup(store, backup, mode, { verified })).rejects.toThrow('2 operations')
+      expect(await restoreBackup(store, backup, mode, { asIs: true })).toMatchObject({ applied: 3 })
+    },
+  )
+
+  test('from memory is refused, too, and by the clock that sync goes by', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const backup = await backupOf(new OperationAuthor('a', Date.now() + DAY_MS).insert('r1', { title: 'x' }))
+
+    await expect(store.importBackup(backup)).rejects.toMatchObject({ code: 'BACKUP_REFUSED' })
+    await expect(store.importBackup(backup, true)).rejects.toMatchObject({ code: 'BACKUP_REFUSED' })
+    expect(await operationIds(store)).toEqual([])
+    const tomorrow = () => Date.now() + DAY_MS - FUTURE_TOLERANCE_MS + 2000
+    expect(await restoreBackup(store, backup, 'empty', { now: tomorrow })).toMatchObject({ applied: 1 })
+  })
+
+  test('is refused for the id of a node that holds a control character', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const operation = new OperationAuthor('a\u0001b').insert('r1', { title: 'x' })
+    const backup = await backupOf(operation)
+
+    await expect(restoreBackup(store, backup, 'empty')).rejects.toMatchObject({
+      code: 'BACKUP_REFUSED',
+      message: expect.stringContaining(`${operation.id}. nodeId holds a control character.`),
+    })
+    expect(await operationIds(store)).toEqual([])
+    expect(await restoreBackup(store, backup, 'empty', { asIs: true })).toMatchObject({ applied: 1 })
+  })
+
+  test('is none for values and sizes that the server would refuse today', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    const backup = await backupOf(
+      author.insert('r1', { title: 7 }),
+      author.insert('r2', { title: noise(1).repeat(500) }),
+    )
+
+    expect(await restoreBackup(store, backup, 'empty')).toMatchObject({ applied: 2 })
+  })
 })
 
 test.each([
