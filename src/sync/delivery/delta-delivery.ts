@@ -36,14 +36,14 @@ const WINDOW_BATCHES = 16
  */
 const SAVE_INTERVAL_MS = 60_000
 
-/** What is kept to send it again, and no more: its entries are text beside the frame that was made of them. */
+/** A batch that is sent, as long as it or one before it is not acknowledged. */
 interface BatchInFlight {
   readonly messageId: string
-  readonly frame: Frame
+  /** To send it again; its entries would be as much once more. null: it is acknowledged. */
+  frame: Frame | null
   readonly operations: number
   /** Everything up to here is delivered once it and all before it are acknowledged. */
   readonly position: number
-  isAcknowledged: boolean
 }
 
 /**
@@ -58,6 +58,7 @@ export class DeltaDelivery implements Delivery {
   /** null before it is asked for, and once the client has been sent all of it. */
   #delta: DeltaBatches | null = null
   #inFlight: BatchInFlight[] = []
+  /** Of those that are not acknowledged. */
   #inFlightBytes = 0
   #position: number | null = null
   #sentTo: number
@@ -114,13 +115,12 @@ export class DeltaDelivery implements Delivery {
 
   acknowledge({ acknowledgedMessageId }: AcknowledgmentMessage): void {
     const acknowledged = this.#inFlight.find((batch) => batch.messageId === acknowledgedMessageId)
-    if (acknowledged === undefined || acknowledged.isAcknowledged) return // said again, it is no progress
-    acknowledged.isAcknowledged = true
+    if (!acknowledged?.frame) return // said again, it is no progress
+    this.#inFlightBytes -= acknowledged.frame.bytes.byteLength
+    acknowledged.frame = null
     this.#wait.onAcknowledged()
-    while (this.#inFlight[0]?.isAcknowledged) {
-      const { frame, position } = this.#inFlight.shift() ?? acknowledged
-      this.#inFlightBytes -= frame.bytes.byteLength
-      this.#position = position
+    while (this.#inFlight[0]?.frame === null) {
+      this.#position = this.#inFlight.shift()?.position ?? this.#position
     }
     if (this.#isSaveDue()) void this.#savePosition()
     this.pump()
@@ -135,7 +135,9 @@ export class DeltaDelivery implements Delivery {
     if (this.#inFlight.length === 0) return 'ok'
     const waited = this.#wait.check()
     if (waited !== 'resend') return waited
-    for (const { frame, operations } of this.#inFlight) this.#target.sendDelivery(frame, operations)
+    for (const { frame, operations } of this.#inFlight) {
+      if (frame !== null) this.#target.sendDelivery(frame, operations)
+    }
     return 'resent'
   }
 
@@ -277,7 +279,7 @@ export class DeltaDelivery implements Delivery {
       this.#target.format,
     )
     if (this.#inFlight.length === 0) this.#wait.onWindowOpened()
-    this.#inFlight.push({ messageId, frame, operations: entries.length, position, isAcknowledged: false })
+    this.#inFlight.push({ messageId, frame, operations: entries.length, position })
     this.#inFlightBytes += frame.bytes.byteLength
     this.#target.sendDelivery(frame, entries.length)
   }
