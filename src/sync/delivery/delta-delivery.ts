@@ -58,7 +58,7 @@ export class DeltaDelivery implements Delivery {
   /** null before it is asked for, and once the client has been sent all of it. */
   #delta: DeltaBatches | null = null
   #inFlight: BatchInFlight[] = []
-  /** Of those that are not acknowledged. */
+  /** Bytes of the frames that are not acknowledged. */
   #inFlightBytes = 0
   #position: number | null = null
   #sentTo: number
