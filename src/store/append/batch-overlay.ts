@@ -120,7 +120,7 @@ export class BatchOverlay {
   }
 
   /**
-   * Nothing is applied under an id that is known, but what the id belongs to (see planRepeated). The ids
+   * Nothing is applied under an id that is known, but what the id belongs to (see planStoredId). The ids
    * of what the server authors are not asked for, and clients may have known some of them in advance.
    */
   #noteId(entry: PlannedEntry): void {

@@ -15,15 +15,17 @@ import { MAX_SIDE_EFFECTS } from '../integrity/references.ts'
 import type { AppendRequest, ServerWrite } from '../store.ts'
 import { authorWrite, isServerWrite } from './author-write.ts'
 import { BatchOverlay, type PlannedEntry, type PlannedRecord, type PlannedResult } from './batch-overlay.ts'
+import { authorCorrection } from './correction.ts'
 import { possibleDroppedIdsOf } from './dropped-ids.ts'
 import { expectedChanges, firstLoad, isStored, loadedRequests } from './first-load.ts'
 import { foldHistory } from './fold-history.ts'
 import type { Loading } from './load.ts'
 import { MAX_MERGED_BYTES, mergedBytesOf } from './merged-bytes.ts'
+import { authorReturnedSnapshot, bringsMore } from './returned-snapshot.ts'
 import { hasSameContent } from './same-content.ts'
 import { changesOfLoser, gainsViews, isLateInsert, scopeChangesOf } from './scope-changes.ts'
 import type { ServerClock } from './server-clock.ts'
-import { authorAnew, authorBrought, authorSnapshot, bringsMore } from './snapshot.ts'
+import { authorSnapshot } from './snapshot.ts'
 import { repeatWrite, serializeAppliedWrite, serializeRefusedWrite } from './write-results.ts'
 import { refuseOutsideScope } from './write-scope.ts'
 
@@ -89,7 +91,7 @@ export function* planAppend(
   for (const request of due) {
     if (overlay.sideEffectCount >= MAX_SIDE_EFFECTS || overlay.mergedBytes >= MAX_MERGED_BYTES) break
     if (isServerWrite(request)) results.push(yield* planWrite(request, batch))
-    else if (isSnapshot(request.operation)) results.push(yield* planBroughtSnapshot(request, batch))
+    else if (isSnapshot(request.operation)) results.push(yield* planReturnedSnapshot(request, batch))
     else results.push(planWithoutStoring(request, batch) ?? (yield* planNew(request, batch)))
   }
   const { entries, records, vector, reclaimedIds, writeResults } = overlay
@@ -117,26 +119,26 @@ function* planWrite(write: ServerWrite, batch: Batch): Loading<PlannedResult> {
   return result
 }
 
-/** A record that is missing may be on its way from the device that has made it. */
+/** False for a refusal that may not come again: a missing record may be on its way from the device that made it. */
 function isFinal({ code, retriable }: Refusal): boolean {
   return !retriable && code !== 'RECORD_NOT_FOUND'
 }
 
-/** @returns null for what is to be stored */
+/** @returns null for an operation that is to be stored */
 function planWithoutStoring(request: AppendRequest, batch: Batch): PlannedResult | null {
-  return planKnown(request, batch) ?? planRefused(request)
+  return planKnownId(request, batch) ?? earlierRefusal(request)
 }
 
 /**
- * A snapshot that a device brings back is written anew by this server, unless everything of it is stored. Either way
- * it counts for the node that the server was before, or devices would send all that lies beyond it for good.
+ * Plans a snapshot that a device returns. This server writes it anew, unless all of it is stored. Either way it counts
+ * for the node that the server was before; otherwise devices would send everything beyond it again, for good.
  */
-function* planBroughtSnapshot(request: AppendRequest, batch: Batch): Loading<PlannedResult> {
+function* planReturnedSnapshot(request: AppendRequest, batch: Batch): Loading<PlannedResult> {
   const { operation, access } = request
   const result =
-    planKnown(request, batch) ??
-    planKnownSnapshot(request, batch) ??
-    planRefused(request) ??
+    planKnownId(request, batch) ??
+    planStoredSnapshot(request, batch) ??
+    earlierRefusal(request) ??
     (yield* planNew(rewriteSnapshot(request, batch), batch))
   const isCounted = access.movesInTurn && batch.context.isServerNode(operation.nodeId)
   const isStored = result.status === 'applied' || result.status === 'duplicate'
@@ -144,17 +146,17 @@ function* planBroughtSnapshot(request: AppendRequest, batch: Batch): Loading<Pla
   return result
 }
 
-/** @returns null for an operation that is not known, or is to be stored nevertheless */
-function planKnown(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
+/** @returns null for an operation whose id is unknown, or that is to be stored nevertheless */
+function planKnownId(request: OperationRequest, { overlay }: Batch): PlannedResult | null {
   const stored = overlay.findOperation(request.operation.id)
-  return stored === undefined ? planDropped(request, overlay) : planRepeated(request, stored, overlay)
+  return stored === undefined ? planDroppedId(request, overlay) : planStoredId(request, stored, overlay)
 }
 
 /**
- * A snapshot that a device brings back, and of which everything is stored. Whether it is, is told only
- * to those who may write the record.
+ * Answers for a returned snapshot of which everything is stored. Only an author who may write the record learns that
+ * it is.
  */
-function planKnownSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
+function planStoredSnapshot(request: AppendRequest, { overlay, context }: Batch): PlannedResult | null {
   const { operation } = request
   const { state } = overlay.record(operation)
   const isNoMore = refuseOutsideScope(state, request) === null && !bringsMore(operation, state, context)
@@ -162,22 +164,22 @@ function planKnownSnapshot(request: AppendRequest, { overlay, context }: Batch):
 }
 
 function rewriteSnapshot(request: AppendRequest, { context }: Batch): OperationRequest {
-  return { ...request, operation: authorAnew(request.operation, context), wireJson: null }
+  return { ...request, operation: authorReturnedSnapshot(request.operation, context), wireJson: null }
 }
 
 /**
- * Refuses what was refused before it came here. What is stored already was allowed when it came: its author,
- * who sends it again, is not told otherwise.
+ * Returns the refusal that the request came with. It is not asked for a stored operation, which was allowed when it
+ * came: an author who sends it again gets the same answer as then.
  */
-function planRefused({ refusal }: OperationRequest): PlannedResult | null {
+function earlierRefusal({ refusal }: OperationRequest): PlannedResult | null {
   return refusal === undefined ? null : { status: 'refused', refusal }
 }
 
 /**
- * What the application says against an operation. It may say one thing of a record that it finds, and another of
- * one that is not there: who may write neither is told the same of both, which is that.
+ * Returns the application's refusal of an operation. It may differ between a record that is there and one that is
+ * not: an author who may write neither gets the same refusal in both cases, that of the scope.
  */
-function planJudged({ applicationVerdict }: OperationRequest): PlannedResult | null {
+function applicationRefusal({ applicationVerdict }: OperationRequest): PlannedResult | null {
   if (applicationVerdict === undefined) return null
   return applicationVerdict === 'ignore'
     ? { status: 'ignored' }
@@ -188,11 +190,13 @@ function planJudged({ applicationVerdict }: OperationRequest): PlannedResult | n
 function planNew(request: OperationRequest, batch: Batch): Loading<PlannedResult> {
   const record = batch.overlay.record(request.operation)
   const purged = record.state?.isPurged === true ? record.state : null
-  return purged === null ? planChange(request, record, batch) : planAnew(request, { record, purged }, batch)
+  return purged === null
+    ? planChange(request, record, batch)
+    : planOnPurgedRecord(request, { record, purged }, batch)
 }
 
-/** Plans an operation on a record that is forgotten: a newer insert begins it anew, all else is refused. */
-function* planAnew(
+/** Plans an operation on a purged record: a newer insert begins the record anew, anything else is refused. */
+function* planOnPurgedRecord(
   request: OperationRequest,
   { record, purged }: { record: PlannedRecord; purged: RecordState },
   batch: Batch,
@@ -206,8 +210,8 @@ function* planAnew(
 }
 
 /**
- * Folds an operation that is new, unless scope or rules forbid what results. Only what has to ask the
- * store is a generator: to make one for each operation costs more than most answers.
+ * Folds a new operation, unless scope or rules forbid the result. Only functions that may have to ask the store are
+ * generators: making one for each operation costs more than most answers.
  */
 function* planChange(request: OperationRequest, record: PlannedRecord, batch: Batch): Loading<PlannedResult> {
   const { overlay, integrity, context } = batch
@@ -215,7 +219,7 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   const before = record.state
   const refusedBefore = refuseOutsideScope(before, request)
   if (refusedBefore !== null) return { status: 'refused', refusal: refusedBefore }
-  const judged = planJudged(request)
+  const judged = applicationRefusal(request)
   if (judged !== null && before !== null) return judged
 
   const collection = context.collection(operation.collection)
@@ -247,7 +251,7 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   return { status: 'applied', firstEntry, entryCount: overlay.entries.length - firstEntry }
 }
 
-/** Adds an operation to the plan, and behind it what clients need that it brings its record to. */
+/** Adds an operation to the plan, and behind it the entries for clients that it newly shows the record to. */
 function applyChange(
   change: Omit<PlannedEntry, 'kind' | 'blobRefs' | 'scopeChanges'> & { readonly after: RecordState },
   { overlay, integrity, context }: Batch,
@@ -271,12 +275,12 @@ function applyChange(
   if (isLate || gainsViews(scopeChanges)) {
     overlay.entries.push(...planSnapshots(entry, { state: after, isLate }, context))
   }
-  if (before !== null && !isLate) overlay.entries.push(...planBrought(entry, { before, after }, context))
+  if (before !== null && !isLate) overlay.entries.push(...planCorrection(entry, { before, after }, context))
 }
 
 /**
- * Blobs that the operation is the first to refer to: who writes again what a record refers to already has not
- * put the reference there.
+ * Returns the blobs that the operation is the first to refer to. Writing a reference again that the record already
+ * holds does not make its author the one who put it there.
  */
 function newBlobRefs({ data }: Operation, before: RecordState | null): readonly string[] {
   const refs = blobRefsOf(data)
@@ -286,15 +290,15 @@ function newBlobRefs({ data }: Operation, before: RecordState | null): readonly 
 }
 
 /**
- * An operation whose id is known: sent again, or other content under an id that is taken.
+ * Answers for an operation whose id is stored: it was sent again, or it is other content under an id that is taken.
  *
- * An id that does not follow from its operation's content is no proof of anything: it may have been
- * stored by somebody who knew the id of an operation that was yet to come. When that one arrives,
- * which the id does follow from, it is stored as well, and is the one that goes by the id from then on.
+ * An id that does not follow from the content of its operation proves nothing: it may have been stored by someone who
+ * knew the id of an operation that was yet to come. When the operation arrives from which the id does follow, it is
+ * stored as well, and is found by the id from then on.
  *
  * @returns null when it is to be stored nevertheless
  */
-function planRepeated(
+function planStoredId(
   request: OperationRequest,
   storedWireJson: string,
   overlay: BatchOverlay,
@@ -302,7 +306,7 @@ function planRepeated(
   const { operation } = request
   let { sequenceNumber } = operation
   if (storedWireJson !== request.wireJson) {
-    const stored = parseRepeated(operation.id, storedWireJson)
+    const stored = parseStored(operation.id, storedWireJson)
     if (!hasSameContent(stored, operation)) {
       if (checkOperationId(operation) === 'verified' && checkOperationId(stored) !== 'verified') return null
       return { status: 'refused', refusal: refuseTakenId(operation) }
@@ -313,8 +317,8 @@ function planRepeated(
   return { status: 'duplicate' }
 }
 
-/** Where it is compared as text alone, damage does not matter: then it is another text. */
-function parseRepeated(id: string, storedWireJson: string): Operation {
+/** Damage matters only here: compared as text alone, a damaged operation is simply another text. */
+function parseStored(id: string, storedWireJson: string): Operation {
   try {
     return operationOfWireJson(storedWireJson)
   } catch (cause) {
@@ -323,13 +327,13 @@ function parseRepeated(id: string, storedWireJson: string): Operation {
 }
 
 /**
- * An operation that was stored and dropped since. What is noted under an id of its own proved its
- * content by it, so an id that proves this content, too, says that they are the same; of what is
- * noted under another, the content is the same.
+ * Answers for an operation that was stored and has been dropped since. One that is noted under its own id proved its
+ * content by the id; if the id proves this content too, the two are the same. One that is noted under another id has
+ * the same content.
  *
- * @returns null when there was none
+ * @returns null when no such operation was dropped
  */
-function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedResult | null {
+function planDroppedId(request: OperationRequest, overlay: BatchOverlay): PlannedResult | null {
   if (!overlay.hasDropped) return null
   const { operation } = request
   const id = possibleDroppedIdsOf(request).find((possible) => overlay.findDropped(possible) !== undefined)
@@ -342,7 +346,7 @@ function planDropped(request: OperationRequest, overlay: BatchOverlay): PlannedR
   return { status: 'duplicate' }
 }
 
-/** @param sequenceNumber of the operation as it is stored: what it came with now may be another one */
+/** @param sequenceNumber that of the stored operation: it may have come with another one now */
 function moveVector(
   { operation, access, isIdVerified }: OperationRequest,
   sequenceNumber: number,
@@ -351,7 +355,7 @@ function moveVector(
   const entry = access.vectorEntryOf(operation.nodeId)
   if (entry === null) return
   if (!access.movesInTurn) overlay.advance(entry, sequenceNumber)
-  // What cannot be verified may lack fields that its own device still has.
+  // An operation that cannot be verified may lack fields that its own device still has.
   else if (isIdVerified === true) overlay.advanceInTurn(entry, sequenceNumber)
 }
 
@@ -360,25 +364,26 @@ function refuseTakenId({ id }: Operation) {
   return refuse('ID_CONFLICT', message)
 }
 
-/** A forgotten record takes an insert that is newer than its deletion, like an id that was never used. */
+/** True for an insert that is newer than the deletion: the purged record takes it like an id that was never used. */
 function beginsAnew({ type, timestamp }: Operation, purged: RecordState): boolean {
   return type === 'insert' && compareTimestamps(timestamp, purged.newest.timestamp) > 0
 }
 
-/** Says nothing of when that was: the record may have been somebody else's. */
+/** Does not say when the record was deleted: it may have been another tenant's. */
 function refusePurged({ collection, recordId }: Operation) {
   const message = `${collection}/${recordId} was deleted and is forgotten (retention.tombstones).`
   return refuse('RECORD_PURGED', message)
 }
 
 /**
- * The record as a whole, for the views that the operation brings it into.
+ * Plans the whole record for the views that the operation brings it into.
  *
- * Where that is its insert, come late, all who see the record get the updates again: clients have dropped those that
- * did not name the fields of their scope, because they lacked the record. To who has them they change nothing.
+ * If the operation is the record's insert, and came late, all views of the record get its updates again: clients have
+ * dropped those that did not name the fields of their scope, because they lacked the record. Clients that have the
+ * updates are not changed by them.
  *
- * None of a record without a value in a tracked field: only views that ask for no value show it, and those are sent
- * the operations themselves.
+ * Plans nothing for a record without a value in a tracked field: only views that ask for no value show it, and they
+ * are sent the operations themselves.
  */
 function planSnapshots(
   moving: PlannedEntry,
@@ -399,8 +404,11 @@ function planSnapshots(
     .filter((entry) => gainsViews(entry.scopeChanges))
 }
 
-/** What an operation has changed that loses in a tracked field, for the views whose clients drop it. */
-function planBrought(
+/**
+ * Plans the correction of an operation that loses in a tracked field: what it has changed, for the views whose clients
+ * drop it.
+ */
+function planCorrection(
   { operation, record, scopeChanges }: PlannedEntry,
   states: { before: RecordState; after: RecordState },
   context: AppendContext,
@@ -408,14 +416,14 @@ function planBrought(
   const visibility = changesOfLoser(operation, scopeChanges)
   if (visibility === null) return []
   const { serverNodeId } = context
-  const brought = authorBrought({
+  const correction = authorCorrection({
     ...states,
     operation,
     serverNodeId,
     trackedFields: context.trackedFields(record.collection),
     definition: context.collection(record.collection),
   })
-  return brought === null ? [] : [snapshotEntry(record, brought, visibility)]
+  return correction === null ? [] : [snapshotEntry(record, correction, visibility)]
 }
 
 /** Entries that build the record for the views which `scopeChanges` says have gained it. */
