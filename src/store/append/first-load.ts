@@ -46,7 +46,7 @@ function isExempt(request: AppendRequest): boolean {
   return isHistory(request) || request.refusal !== undefined || request.applicationVerdict !== undefined
 }
 
-/** Written as it comes, by who does not look for a rest. */
+/** True for an operation of a restore, which writes all that it hands in: it does not look for a rest. */
 function isHistory(request: AppendRequest): boolean {
   return request.isHistory === true
 }

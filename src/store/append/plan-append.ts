@@ -226,7 +226,7 @@ function* planChange(request: OperationRequest, record: PlannedRecord, batch: Ba
   const loadedBefore = totalLoadedBytes()
   const folded = applyOperation(before, operation, collection)
   const after = folded === 'needs-replay' ? yield* foldHistory(record, operation, collection) : folded
-  const isHistory = request.isHistory === true // written as it comes, by who does not look for a rest
+  const isHistory = request.isHistory === true // of a restore, which does not look for a rest
   if (before !== null && !isHistory) {
     overlay.mergedBytes += mergedBytesOf(operation, after) + totalLoadedBytes() - loadedBefore
   }

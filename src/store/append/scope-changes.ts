@@ -48,8 +48,9 @@ interface FieldStates {
 }
 
 /**
- * A record whose insert comes after an update of it may have moved in between. Who sees it as it is now would
- * drop the insert, which names what it was: for them the insert is what brings the record from there to here.
+ * Tells how the operation changed the field. A record whose insert arrives after an update may have moved in between:
+ * clients that see it as it is now would drop the insert, which names the former value. For them, the insert counts as
+ * the change from there to here.
  */
 function changeOfField({ before, after, inserted }: FieldStates, field: string): ScopeChange | null {
   const afterKey = keyIn(after.values, field)
@@ -60,10 +61,10 @@ function changeOfField({ before, after, inserted }: FieldStates, field: string):
 }
 
 /**
- * Tells who sees what an operation has changed that names another value of a tracked field than its record has, as one
- * does that loses: the views that filter by the field. Their clients go by what operations name, and drop all of it.
- * Views that the operation brings the record into are sent a snapshot, and must not learn what was before it: to them
- * the fields that it has moved by hold nothing here.
+ * Tells which views see the correction of an operation that names another value of a tracked field than its record
+ * has, as a losing operation does: those that filter by the field. Their clients go by the values that operations
+ * name, and drop the operation. Views that the operation brings the record into are sent a snapshot, and must not
+ * learn what was before it: to them, the fields by which the record has moved hold nothing here.
  *
  * @returns null when it names what the record has
  */

@@ -32,8 +32,8 @@ export class ServerClock {
   }
 
   /**
-   * A reading later than every earlier one and than `newest`, the newest write of the record that
-   * is about to be written: whoever wrote that may have had a faster clock, and must not win.
+   * Returns a reading later than every earlier one and than `newest`, the newest write of the record that is about to
+   * be written: its author may have had a faster clock, and must not win.
    */
   stampAfter(newest: Timestamp | null): Timestamp {
     if (newest !== null) this.resumeAfter(newest)

@@ -108,14 +108,14 @@ function tellsOfBefore(entry: LogEntry): boolean {
 }
 
 /**
- * The record's moves of the past sent no snapshots, because nobody watched the field. So each record that has moved
- * gets one at the end of the log, seen by the views it has moved into: those that match its present value, and not the
- * value before.
+ * Plans the closing snapshot of a record. Its past moves sent no snapshots, because the field was not tracked. So each
+ * record that has moved gets one at the end of the log, for the views that it has moved into: those that match its
+ * present value, and not the value before.
  *
- * A view of several queries may show the record now by another field, and so seem to have shown it all along, although
- * that field held something else when the record moved. What was written then is repeated for all who see the record:
- * to who has it, updates change nothing. An insert would count a sum again, so it is only for views that show the
- * record without such fields.
+ * A view of several queries may show the record by another field now, and so seem to have shown it all along, although
+ * that field held something else when the record moved. The updates of that time are repeated for all views of the
+ * record: they change nothing for clients that have them. An insert would count a sum again, so it is only for views
+ * that show the record without such fields.
  */
 function closingSnapshot(record: RecordOfLog, moves: Moves, context: AppendContext): PlannedEntry[] {
   const present = scopeChangesOf(null, record.state, context.trackedFields(record.collection), null)

@@ -13,19 +13,18 @@ export interface FieldHistory {
   /** One per operation; undefined where the field is missing. */
   readonly changes: readonly (ScopeChange | undefined)[]
   /**
-   * The indices of the operations that have changed the field's value on the existing record, or are its insert that
-   * came late: behind that, who sees the record lacks the updates that clients have dropped for the lack of it. null
-   * where that is not known.
+   * The indices of the operations that changed the field's value on the existing record, or that are its late insert:
+   * before a late insert, clients dropped updates because they lacked the record. null where this is not known.
    */
   readonly moves: readonly number[] | null
 }
 
 /**
- * How each operation of a record left the field, as it would have been noted when it was stored:
- * by the state of the record after the operations committed until then.
+ * Tells how each operation of a record left the field, as it would have been noted when it was stored: by the state of
+ * the record after the operations committed until then.
  *
- * For a compacted record that has changed the field, it is no longer known who could see it when:
- * then nobody is shown the operations, and who may see the record now gets it from a snapshot.
+ * For a compacted record that has changed the field, it is no longer known which views showed it when: then no view is
+ * shown the operations, and the views that show the record now get it from a snapshot.
  *
  * @param operations the record's, in commit order
  * @param isCompacted operations of the record were dropped

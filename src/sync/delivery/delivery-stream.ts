@@ -43,8 +43,8 @@ const SKIP_OWN_AFTER_ENTRIES = 1000
 const MAX_ENTRIES_PER_PAGE = 500
 
 /**
- * How often a session is sent again at once what it has ignored. A client that connects anew needs it once;
- * who acknowledges amid batch after batch would have a window of them sent for each operation.
+ * How often a session is at once sent again what it has ignored. A client that has just connected needs it once; one
+ * that acknowledged in the middle of batch after batch would have a window of them sent for each operation.
  */
 const MAX_PROMPT_RESENDS = 8
 
@@ -160,9 +160,10 @@ export class DeliveryStream implements Delivery {
   }
 
   /**
-   * A client waits for a final batch that it applies. Who has got to its end by what was sent to its last session
-   * takes it for a repetition, and acknowledges it without the number of its last operation. An empty batch has none:
-   * it is taken for ignored only where a client may be told something of its last session.
+   * Sends the final batch again to a client that waits for one that it applies. A client that has reached its end by
+   * what its last session was sent takes the batch for a repetition, and acknowledges it without the number of its last
+   * operation. An empty batch has no such number: it counts as ignored only where the client's last session may have
+   * been sent something.
    */
   #repeatFinal({ acknowledgedMessageId, deliverySequence, lastSequenceNumber }: AcknowledgmentMessage): void {
     if (!this.#isFinal(this.#chainEnd)) return
@@ -286,18 +287,18 @@ export class DeliveryStream implements Delivery {
     if (key === null) return void (await this.#readNextPage())
     if (this.#sendShared(key)) return
     const { runtime, view } = this.#options
-    // Those who are behind find what was read before them: they go first, so that nobody runs away.
+    // Clients that are behind find what was read before them: they go first, so that none runs ahead.
     await yieldToEventLoop(runtime)
     for (;;) {
       const isMade = await view.catchUpFrames.whenMade(key)
       if (this.#isStopped || key !== this.#catchUpKey() || this.#sendShared(key)) return
-      // Whoever was to make it may have left: then one of those who wait makes it, and not all of them.
+      // The stream that was to make it may have left: then one of the waiting streams makes it, not all of them.
       if (isMade !== false || view.catchUpFrames.whenMade(key) === null) break
     }
     await view.catchUpFrames.make(key, this.#readNextPage())
   }
 
-  /** @returns false when the client was gone, or had gone back in the stream, before anything of the page was sent */
+  /** @returns false when the client left, or went back in the stream, before anything of the page was sent */
   async #readNextPage(): Promise<boolean> {
     const { store, view, batchSize, pageTurns } = this.#options
     await pageTurns.next()
@@ -326,7 +327,7 @@ export class DeliveryStream implements Delivery {
     return true
   }
 
-  /** The first pages are small: what comes first is there sooner, and who comes at the same time can share it. */
+  /** The first pages are small: the first entries arrive sooner, and clients that come at the same time can share them. */
   #batchesPerPage(): number {
     const fitting = Math.floor(MAX_ENTRIES_PER_PAGE / this.#options.batchSize)
     return Math.max(1, Math.min(fitting, this.#batchIndex + 1, this.#inFlight.room))

@@ -6,7 +6,7 @@ import type { DeliveredEntry, ServerStore } from '../../store/store.ts'
 import type { SharedView } from '../feed/views.ts'
 import type { PageTurns } from './page-turns.ts'
 
-/** The delta that one client is sent. */
+/** What determines the delta that one client is sent. */
 export interface DeltaOptions {
   readonly store: Pick<ServerStore, 'readDelivery' | 'readMissing' | 'readEntries'>
   readonly view: SharedView
@@ -16,21 +16,21 @@ export interface DeltaOptions {
   readonly vector: VersionVector
   /** Above this delivery sequence the vector may hide a gap; 0: unknown; `EMPTY_LOG`: from the start. */
   readonly legacyPosition: number
-  /** False where nobody has noted it yet. */
+  /** False where the position has not been stored yet. */
   readonly isPositionNoted: boolean
   /** Where the client stopped in an earlier delta. */
   readonly deltaCursor: string | undefined
 }
 
-/** How far a delta goes, and who wants it. */
+/** How far a delta goes, and whether it is still wanted. */
 export interface DeltaRun {
   /** The end of the log: the client has everything up to here once the delta is delivered. */
   readonly end: number
-  /** True once nobody wants it any more: nothing is read then, whatever is still to come. */
+  /** True once the batches are not wanted any more: nothing is read then, whatever is still to come. */
   readonly isStopped: () => boolean
 }
 
-/** Sent as one message. */
+/** A batch that is sent as one message. */
 export interface DeltaBatch {
   readonly entries: readonly DeliveredEntry[]
   readonly isFinal: boolean
@@ -40,8 +40,8 @@ export interface DeltaBatch {
   /** Everything up to here is delivered once this batch and all before it are acknowledged. */
   readonly position: number
   /**
-   * Set on the first batch: up to here the vector of a client tells what it has, also when it is cut off amid
-   * the delta. Noted before the batch is sent; absent where that is noted already.
+   * Set on the first batch: up to here, the client's vector can be trusted to tell what it has, even when it is cut
+   * off in the middle of the delta. Stored before the batch is sent; absent where it is stored already.
    */
   readonly toldThrough?: number
 }
@@ -51,7 +51,7 @@ export interface DeltaBatch {
  * long as it is connected.
  */
 export interface DeltaBatches {
-  /** Reads the next one. @returns null behind the final one, or once nobody wants it */
+  /** Reads the next batch. @returns null after the final one, or once the delta is not wanted any more */
   next(): Promise<DeltaBatch | null>
 }
 

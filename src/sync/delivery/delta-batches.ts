@@ -7,13 +7,16 @@ import { StreamedBatches } from './streamed-batches.ts'
 const MAX_SORTED_ENTRIES = 10_000
 const MAX_SORTED_BYTES = 4 * 1024 * 1024
 
-/** What the vector of a client without watermark lacks, as it is sent: batch by batch, each read once it is asked for. */
+/**
+ * Opens the delta of a client without watermark: the entries that it lacks according to its version vector, in
+ * batches, each of which is read when it is asked for.
+ */
 export async function openDeltaBatches(options: DeltaOptions, run: DeltaRun): Promise<DeltaBatches> {
   const entries = await readSortable(options, run)
   return entries === null ? new StreamedBatches(options, run) : new SortedBatches(entries, options, run)
 }
 
-/** All that is missing; null where it is too much to sort, or was stopped meanwhile. */
+/** Reads everything that is missing; null where it is too much to sort, or where the delta was stopped meanwhile. */
 async function readSortable(
   options: DeltaOptions,
   { isStopped }: DeltaRun,
@@ -25,10 +28,10 @@ async function readSortable(
   return isStopped() ? null : store.readEntries(found.sequences, view.view)
 }
 
-/** All that is missing, or where it is: nothing that was read is held while something else is waited for. */
+/** The missing entries, or their delivery sequences: no entry is held while something else is waited for. */
 type Missing = { readonly entries: readonly DeliveredEntry[] } | { readonly sequences: readonly number[] }
 
-/** What the vector lacks, and what came after the last acknowledged live batch; null as `readSortable`. */
+/** Finds what the vector lacks, and everything after the last acknowledged live batch; null as `readSortable`. */
 async function findMissing(options: DeltaOptions, isStopped: () => boolean): Promise<Missing | null> {
   const { store, vector, view, legacyPosition, pageTurns } = options
   const later = legacyPosition === 0 ? [] : await findLater(options, isStopped)

@@ -6,13 +6,13 @@ import type { DeliveredEntry } from '../../store/store.ts'
 import { isInsert } from './batch-cut.ts'
 
 /**
- * Causes first, and each node's operations in the order of their numbers: a client that is cut off
- * says by the highest number what it has. Of snapshots the numbers are newer than the clocks, which
- * alone would bring a high number before a low one.
+ * Sorts causes first, and each node's operations by number: a client that is cut off reports only the highest number
+ * that it has. The clocks alone would not do, because the numbers of a snapshot are newer than its clocks, and a high
+ * number could then precede a low one.
  */
 export function sortEntries(entries: readonly DeliveredEntry[]): {
   readonly sorted: readonly DeliveredEntry[]
-  /** False in the order of commits: somebody made up causes. */
+  /** False where the order is that of the commits, because the causes form a cycle and were made up. */
   readonly isByNumber: boolean
 } {
   try {

@@ -12,9 +12,9 @@ import {
 import { sortEntries } from './sort-entries.ts'
 
 /**
- * A delta in the order that these clients expect. Its cursor leaves nothing out, because what was stored
- * since may sort before it: what the client has read of an earlier delta its vector covers, or it takes it
- * for duplicates. Kept is only where the entries stand in the log, each of which is read again with its batch.
+ * A delta in the order that these clients expect. The cursor of an earlier delta is not used to skip anything, because
+ * operations stored since may sort before it: what the client read then is covered by its vector, or is a duplicate to
+ * it. Only the delivery sequences are kept; the entries are read again, batch by batch.
  */
 export class SortedBatches implements DeltaBatches {
   readonly #options: DeltaOptions
@@ -77,7 +77,7 @@ function cut(entries: readonly DeliveredEntry[], { batchSize, view }: DeltaOptio
   return batches
 }
 
-/** How many entries from `start` on one batch may have, by their number and bytes; one, however large it is. */
+/** Counts the entries from `start` that fit into one batch, by number and bytes; at least one, however large. */
 function fittingLength(entries: readonly DeliveredEntry[], start: number, batchSize: number): number {
   let length = 0
   for (let bytes = 0; length < batchSize && start + length < entries.length; length++) {
@@ -87,7 +87,7 @@ function fittingLength(entries: readonly DeliveredEntry[], start: number, batchS
   return length
 }
 
-/** Up to where everything has been sent after each batch: below the lowest that is still to come. */
+/** The position that each batch reaches: everything below the lowest entry that is yet to come has been sent. */
 function positionsAfter(batches: readonly (readonly number[])[], end: number): readonly number[] {
   const positions: number[] = []
   let position = end

@@ -10,13 +10,13 @@ import {
 } from './delta-batch.ts'
 
 /**
- * Too much to sort: in commit order, which puts causes first wherever they were pushed first. Each batch is read once
- * there is room for it, so that nobody knows how many there will be: they have no `totalBatches`.
+ * A delta that is too large to sort, in commit order, which puts causes first wherever they were pushed first. Each
+ * batch is read only when there is room for it, so their number is unknown and they carry no `totalBatches`.
  */
 export class StreamedBatches implements DeltaBatches {
   readonly #options: DeltaOptions
   readonly #run: DeltaRun
-  /** Everything up to here was given out. */
+  /** Everything up to this delivery sequence was returned. */
   #after = 0
   #batchIndex = 0
   #isOver = false
@@ -54,7 +54,7 @@ export class StreamedBatches implements DeltaBatches {
   }
 }
 
-/** Below the position what the vector lacks; above it everything, because the vector may hide a gap there. */
+/** Reads what the vector lacks up to the position, and everything above it, where the vector may hide a gap. */
 async function readStreamed(
   { store, vector, view, batchSize, legacyPosition }: DeltaOptions,
   after: number,
