@@ -96,15 +96,16 @@ export class KoraAuthProvider extends ExplainingProvider {
 
   async #validate(token: string): Promise<KoraTokenPayload | null> {
     const { tokenValidator } = this.#options
-    if (tokenValidator.validateTokenWithRevocation) return tokenValidator.validateTokenWithRevocation(token)
-    return tokenValidator.validateToken?.(token) ?? null
+    return typeof tokenValidator.validateTokenWithRevocation === 'function'
+      ? tokenValidator.validateTokenWithRevocation(token)
+      : (tokenValidator.validateToken?.(token) ?? null)
   }
 }
 
 function requireFunctions(options: KoraAuthProviderOptions): void {
   requireFunction(options, 'tokenValidator.validateToken', 'tokenValidator.validateTokenWithRevocation')
   requireFunction(options, 'userLookup.findById')
-  if (options.deviceTracker !== undefined) requireFunction(options, 'deviceTracker.touchDevice')
+  if (options.deviceTracker) requireFunction(options, 'deviceTracker.touchDevice')
   // One that was not found must not be taken for left out: everybody would see everything.
   if (options.resolveScopes !== undefined) requireFunction(options, 'resolveScopes')
 }

@@ -61,6 +61,7 @@ export class WebSocketEndpoint {
     if (request.headers['sec-websocket-version'] !== VERSION) {
       refuseUpgrade(socket, 426, `This server speaks version ${VERSION} of the WebSocket protocol.`, {
         'sec-websocket-version': VERSION,
+        upgrade: 'websocket', // RFC 9110, section 15.5.22
       })
       return
     }
@@ -114,7 +115,8 @@ export function refuseUpgrade(
       Object.entries(headers)
         .map(([name, value]) => `${name}: ${value}\r\n`)
         .join('') +
-      'connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n' +
+      `connection: ${'upgrade' in headers ? 'upgrade, close' : 'close'}\r\n` +
+      'content-type: text/plain; charset=utf-8\r\n' +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   )
 }

@@ -249,6 +249,13 @@ describe('KoraAuthProvider', () => {
     resolveScopes: async (userId) => ({ todos: { userId } }),
   }
 
+  test('takes null for no tracker, and asks the function that the validator has', async () => {
+    const tokenValidator = { ...options.tokenValidator, validateTokenWithRevocation: 5 }
+    const given = { ...options, tokenValidator, deviceTracker: null } as unknown as KoraAuthProviderOptions
+
+    expect(await new KoraAuthProvider(given).authenticate('good')).toMatchObject({ userId: 'u1' })
+  })
+
   test('finds the user, marks the device and resolves the scopes', async () => {
     expect(await new KoraAuthProvider(options).authenticate('good')).toEqual({
       userId: 'u1',

@@ -46,7 +46,7 @@ test('an origin that may not connect does not by an older version of the protoco
 
   const answer = await new Promise((resolve) => {
     socket.on('unexpected-response', (_request, { statusCode, headers }) => {
-      resolve([statusCode, headers['sec-websocket-version']])
+      resolve([statusCode, headers['sec-websocket-version'], headers.upgrade, headers.connection])
       socket.terminate()
     })
     socket.on('open', () => resolve('open'))
@@ -54,7 +54,7 @@ test('an origin that may not connect does not by an older version of the protoco
   })
   socket.terminate()
 
-  expect(answer).toEqual([426, '13'])
+  expect(answer).toEqual([426, '13', 'websocket', 'upgrade, close'])
 })
 
 test('a client that answers nothing is closed', async () => {

@@ -97,7 +97,9 @@ export class CatchUpFrames {
    * @param making resolves with false when the stream has left before
    */
   make(key: string, making: Promise<boolean>): Promise<boolean> {
-    const settled = making.catch(() => false) // it ends its own session; one that waits reads for itself
+    // A failed read ends its own session. The others read for themselves, all at once: one after the other, each
+    // would wait for a database that does not answer.
+    const settled = making.catch(() => true)
     this.#making.set(key, settled)
     void settled.then(() => {
       if (this.#making.get(key) === settled) this.#making.delete(key)

@@ -123,6 +123,15 @@ test('nothing is kept for a stream that is alone', () => {
   expect(frames.get('later')).toBeUndefined()
 })
 
+test('a stream that leaves is told from one whose read fails, where the others need not wait for one another', async () => {
+  const frames = framesOf(3)
+  const made = [frames.make('left', Promise.resolve(false)), frames.make('failed', Promise.reject(new Error()))]
+  const told = [frames.whenMade('left'), frames.whenMade('failed')]
+
+  expect(await Promise.all(told)).toEqual([false, true])
+  await Promise.allSettled(made)
+})
+
 /** Streams of one view that 50 operations are stored for, ten to a batch. */
 async function openStreams(
   count: number,
