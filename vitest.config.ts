@@ -37,7 +37,7 @@ const timeouts = { testTimeout: 30_000, hookTimeout: 60_000 }
 export default defineConfig({
   test: {
     globalSetup: ['test/support/build-once.ts', 'test/support/postgres.ts'],
-    maxWorkers: 3, // of two cores: most end-to-end tests wait more than they compute
+    maxWorkers: 4, // of two cores: most end-to-end tests wait more than they compute
     projects: [
       {
         test: {

@@ -125,7 +125,10 @@ test('nothing is kept for a stream that is alone', () => {
 
 test('a stream that leaves is told from one whose read fails, where the others need not wait for one another', async () => {
   const frames = framesOf(3)
-  const made = [frames.make('left', Promise.resolve(false)), frames.make('failed', Promise.reject(new Error()))]
+  const made = [
+    frames.make('left', Promise.resolve(false)),
+    frames.make('failed', Promise.reject(new Error())),
+  ]
   const told = [frames.whenMade('left'), frames.whenMade('failed')]
 
   expect(await Promise.all(told)).toEqual([false, true])
