@@ -78,9 +78,9 @@ function movesOf({ moves, changes }: FieldHistory, operations: readonly LogEntry
 }
 
 /**
- * The entries of which something is known. A snapshot shows its record as the operation before it left it. What tells
- * of the values before that operation, too, stays hidden from all views by the field where the operation moved the
- * record by it: those that it brought the record into must not learn them.
+ * Notes the field on the entries of which its history is known. A snapshot shows its record as the operation before it
+ * left it. A correction also names the values before that operation: where the operation moved the record by the field,
+ * the correction stays hidden from all views by it, because those that gained the record must not learn them.
  */
 function noteHistory(
   entries: readonly LogEntry[],
@@ -98,7 +98,7 @@ function noteHistory(
   return noted
 }
 
-/** True for what a losing change has brought. Other snapshots name as the values before what the record holds. */
+/** True for the correction of a losing change. Other snapshots name the values that the record holds as those before. */
 function tellsOfBefore(entry: LogEntry): boolean {
   const { data, previousData } = storedOperation(entry)
   const values = data ?? {}
