@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -17,6 +8,7 @@ import { loadSqliteDriver } from '../../src/store/sqlite/driver.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { runCli } from '../support/daemon.ts'
 import { findChangedRows } from '../support/disk/changed-rows.ts'
+import { flipInPlace, relationFiles } from '../support/disk/relation-files.ts'
 import {
   expectRefusal,
   fill,
@@ -26,7 +18,7 @@ import {
   type Served,
   serve,
 } from '../support/disk/served-store.ts'
-import { PostgresServer, type TestDatabase } from '../support/postgres.ts'
+import { PostgresServer } from '../support/postgres.ts'
 import { randomOf, seedOf } from '../support/socket-client.ts'
 import { reportFigures, sized, timeoutMs } from '../support/trust.ts'
 
@@ -94,41 +86,6 @@ async function outcomeOf(
 function sqliteStore(filename: string) {
   return async ({ readOnly }: { readonly readOnly: boolean }): Promise<ServerStore> =>
     createSqliteServerStore({ filename, readOnly })
-}
-
-/** A file of a table, of what it has put elsewhere, or of an index. */
-interface RelationFile {
-  readonly name: string
-  readonly path: string
-  readonly bytes: number
-}
-
-async function relationFiles(database: TestDatabase): Promise<readonly RelationFile[]> {
-  const rows = await database.query(
-    `SELECT c.relname AS name, current_setting('data_directory') || '/' || pg_relation_filepath(c.oid) AS path,
-        pg_relation_size(c.oid)::integer AS bytes
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind IN ('r', 'i', 't') AND pg_relation_size(c.oid) > 0
-        AND (n.nspname = 'public' OR c.oid IN (SELECT reltoastrelid FROM pg_class WHERE relnamespace = 'public'::regnamespace))
-      ORDER BY c.relname`,
-  )
-  return rows as unknown as RelationFile[] // as the statement selects them
-}
-
-/** @param position counted over all files, one behind the other */
-function flipInPlace(files: readonly RelationFile[], position: number, bit: number): void {
-  let at = position
-  const file = files.find(({ bytes }) => {
-    if (at < bytes) return true
-    at -= bytes
-    return false
-  }) as RelationFile // the position is within them
-  const descriptor = openSync(file.path, 'r+')
-  const byte = Buffer.alloc(1)
-  readSync(descriptor, byte, 0, 1, at)
-  byte[0] = (byte[0] ?? 0) ^ (1 << bit)
-  writeSync(descriptor, byte, 0, 1, at)
-  closeSync(descriptor)
 }
 
 function flipBit(bytes: Buffer, position: number): Buffer {
@@ -250,6 +207,9 @@ describe('a bit that is another than was written', () => {
       )
       const check = await runCli(['check', '--deep', '--db', connectionString])
       expect(check, check.stdout + check.stderr).toMatchObject({ code: 1 })
+      expect(check.stdout).toMatch(
+        /table _kora_operations +the database cannot read it: invalid page in block 0/,
+      )
       expect(check.stdout).toContain('it reports damaged data. See its log')
       expect(server.log()).toMatch(/invalid page in block 0 of relation/)
     },

@@ -37,14 +37,18 @@ async function search(
   { name, onProgress }: { name: string; onProgress: (progress: DamageProgress) => void },
 ): Promise<Finding[]> {
   const damage: Damage[] = []
-  const result = await store.findDamage?.({
-    onDamage: (found) => damage.push(found),
-    onProgress,
-    ...(schema !== null && { schema: schema.definition }),
-  })
-  const { rows, records } = result as DamageSearchResult // a store that other processes see has the method
-  const findings = damage.slice(0, MAX_NAMED).map(toFinding)
-  if (damage.length > MAX_NAMED) findings.push(unnamedFinding(damage.slice(MAX_NAMED)))
+  let result: DamageSearchResult
+  try {
+    result = (await store.findDamage?.({
+      onDamage: (found) => damage.push(found),
+      onProgress,
+      ...(schema !== null && { schema: schema.definition }),
+    })) as DamageSearchResult // a store that other processes see has the method
+  } catch (error) {
+    return [...toFindings(damage), failure('store', error)]
+  }
+  const { rows, records } = result
+  const findings = toFindings(damage)
   const read = `${formatQuantity(rows, 'row')} of the log and ${formatQuantity(records, 'record')} read`
   if (!damage.some(({ isCertain }) => isCertain))
     findings.push(ok('store', `${name}: ${read}, nothing is damaged.`))
@@ -55,6 +59,12 @@ async function search(
         `${name}: ${read}. Damaged tables and records: migrate --rebuild. Damaged rows of the log: restore a backup.`,
       ),
     )
+  return findings
+}
+
+function toFindings(damage: readonly Damage[]): Finding[] {
+  const findings = damage.slice(0, MAX_NAMED).map(toFinding)
+  if (damage.length > MAX_NAMED) findings.push(unnamedFinding(damage.slice(MAX_NAMED)))
   return findings
 }
 

@@ -18,6 +18,7 @@ import { indexRowsOf } from '../delivery/tracked-fields.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
 import { RetiredFields } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
+import { findDamagedPages } from './damaged-pages.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -60,7 +61,8 @@ export class PostgresDamageSource implements DamageSource {
         ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
       [[settings.serverNodeId, ...settings.formerNodeIds]],
     )
-    const damage = ahead.map((claim) => damageOfClaim(...claim))
+    const pages = await findDamagedPages(db, Object.keys(this.schema?.collections ?? {}))
+    const damage = [...pages, ...ahead.map((claim) => damageOfClaim(...claim))]
     if (checksums?.[0] === 'on') return damage
     const problem = 'data checksums are off, so that PostgreSQL does not notice a damaged page (pg_checksums)'
     return [...damage, { place: 'the database', problem, isCertain: false }]

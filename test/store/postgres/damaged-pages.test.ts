@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest'
+import { systemRuntime } from '../../../src/core/system-runtime.ts'
+import { createPostgresServerStore } from '../../../src/index.ts'
+import type { Damage } from '../../../src/store/damage/damage.ts'
+import { findDamagedPages } from '../../../src/store/postgres/damaged-pages.ts'
+import { PostgresDatabase } from '../../../src/store/postgres/database.ts'
+import { flipInPlace, relationFiles } from '../../support/disk/relation-files.ts'
+import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
+import { PostgresServer } from '../../support/postgres.ts'
+import { todoSchema } from '../../support/todo-app.ts'
+
+const PAGE_BYTES = 8192
+const OPERATIONS = 1000 // so that indexes have pages above their leaves
+
+test('a damaged page is told with its table or its index', async () => {
+  await using server = await PostgresServer.start(['fsync=off', 'autovacuum=off'])
+  await using database = await server.openDatabase()
+  const { connectionString } = database
+  const store = await createPostgresServerStore({ connectionString })
+  await store.setSchema(todoSchema)
+  await store.trackScopeField('todos', 'userId', { isGranted: true })
+  const author = new OperationAuthor('phone')
+  const operations = Array.from({ length: OPERATIONS }, (_, index) =>
+    author.insert(recordIdOf(`${index}`), { title: `title ${index}`, tags: [], userId: `user ${index}` }),
+  )
+  await appendAll(store, operations)
+  await store.close()
+  await database.query("UPDATE _kora_nodes SET user_id = 'alice', has_written = true")
+  await database.query('CREATE EXTENSION pg_buffercache')
+  const find = async (): Promise<readonly Damage[]> => {
+    // Connections remember the first page of an index.
+    const db = new PostgresDatabase({ connectionString, readOnly: true }, systemRuntime())
+    try {
+      return await findDamagedPages(db, ['todos'])
+    } finally {
+      await db.close()
+    }
+  }
+  expect(await find()).toEqual([])
+
+  const files = (await relationFiles(database)).filter(({ name }) =>
+    /operations|records|scope|nodes|todos/.test(name),
+  )
+  const large = files.filter(({ bytes }) => bytes > 2 * PAGE_BYTES)
+  expect(large.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['_kora_operations', '_kora_operations_id_idx', '_kora_scope_pkey', 'todos']),
+  )
+  for (const file of files) {
+    const told = new Set<string>()
+    // Of indexes the first is no leaf; of large ones the second or, once that was split, the fourth is their root.
+    for (const block of [0, 1, 3].filter((number) => number * PAGE_BYTES < file.bytes)) {
+      await database.query('SELECT pg_buffercache_evict_all()') // so that pages come from the files
+      flipInPlace([file], block * PAGE_BYTES + 100, 0)
+      const damage = await find()
+      flipInPlace([file], block * PAGE_BYTES + 100, 0)
+      if (damage.length === 0) continue
+      expect(damage).toEqual([
+        {
+          place: expect.stringMatching(new RegExp(`^(table|index) ${file.name}$`)),
+          problem: expect.stringContaining(`invalid page in block ${block} of relation "base/`),
+          isCertain: true,
+        },
+      ])
+      if (file.name.includes('_idx') || file.name.endsWith('_pkey')) {
+        expect(damage[0]?.problem).toContain(`REINDEX INDEX "public"."${file.name}" writes it anew`)
+      }
+      told.add(`${block}`)
+    }
+    expect(told.has('0'), file.name).toBe(true)
+    const mayBeUnused = /_kora_ix_|_user_id_idx/.test(file.name) // pages of hash indexes
+    if (large.includes(file) && !mayBeUnused) expect([...told], file.name).toEqual(['0', '1', '3'])
+  }
+}, 120_000)
