@@ -63,6 +63,10 @@ export interface StoredRecordRow {
   readonly recordId: string
   /** As written by `serializeRecordState`; null: not stored, because the record is one insert and nothing else. */
   readonly state: string | null
+  /** The operations that a replay of the record folds; null when a row of it is damaged. */
+  readonly history: readonly Operation[] | null
+  /** Its row in the table of its collection; null: there is none. */
+  readonly shown: MaterializedRecord | 'unreadable' | null
 }
 
 /** A record of which not even the name is known. */
@@ -89,10 +93,8 @@ export interface DamageSource {
   /** Fields of the collection that only earlier schemas had. */
   readRetiredFields(collection: string): Promise<readonly string[]>
   countRecords(): Promise<number>
+  /** Records above `afterRef`, ascending, each as it is at one moment. */
   readRecords(afterRef: number, limit: number): Promise<readonly (StoredRecordRow | UnreadableRecord)[]>
-  /** The operations that a replay of the record folds; null when a row of it is damaged. */
-  readHistory(ref: number): Promise<readonly Operation[] | null>
-  findShown(collection: string, recordId: string): Promise<MaterializedRecord | null>
   /** Number of rows in the collection's table without a record. */
   countStrayRows(collection: string): Promise<number>
 }

@@ -17,7 +17,6 @@ import { refuseRestore } from '../backup/backup-operation.ts'
 import { columnsOf } from '../materialize/columns.ts'
 import { parseObject } from '../parse-object.ts'
 import type { MaterializedRecord } from '../store.ts'
-import { isCorrupt } from './corrupt.ts'
 import {
   certain,
   type Damage,
@@ -30,7 +29,7 @@ import {
   type UnreadableRow,
 } from './damage.ts'
 
-const RECORDS_PER_PAGE = 20 // examined side by side, each with its history in memory
+const RECORDS_PER_PAGE = 20 // in memory at once, each with its history
 const LOOK_AGAIN_MS = 100 // after this, a writer has completed what it was changing
 
 /** @see ServerStore.findDamage */
@@ -185,7 +184,7 @@ async function problemOfRecord(
   if (state === null) return 'its state cannot be read'
   if (state?.isPurged === true || source.unfinished.has(record.collection)) return null
   const collection = ownValue(schemaOf()?.collections ?? {}, record.collection) ?? null
-  const history = await source.readHistory(record.ref)
+  const { history, shown } = record
   if (history === null) return 'a row of its history is damaged'
   const replayed = replayIfKnown(history, collection)
   if (replayed === 'unknown') return null
@@ -199,7 +198,6 @@ async function problemOfRecord(
       : await isStateOf(source, record, { state, replayed: withKeptMark(replayed, state, history) })
   if (!isSound) return 'its state is not that of the replayed log'
   if (collection === null) return null
-  const shown = await findShown(source, record)
   if (shown === 'unreadable') return 'its row in the table cannot be read'
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)
@@ -214,18 +212,6 @@ function replayIfKnown(
     return replayRecord(history, collection)
   } catch (error) {
     if (error instanceof SchemaError && error.code === 'RESOLVER_MISSING') return 'unknown'
-    throw error
-  }
-}
-
-async function findShown(
-  source: DamageSource,
-  { collection, recordId }: StoredRecordRow,
-): Promise<MaterializedRecord | 'unreadable' | null> {
-  try {
-    return await source.findShown(collection, recordId)
-  } catch (error) {
-    if (isCorrupt(error)) return 'unreadable'
     throw error
   }
 }

@@ -77,10 +77,20 @@ export class CollectionTables {
     return record ?? null
   }
 
-  /** The same as `find`, but also for deleted records. */
-  async findAny(name: string, recordId: string): Promise<MaterializedRecord | null> {
-    const [record] = await this.query(name, { where: { id: recordId }, includeDeleted: true })
-    return record ?? null
+  /** By id the records that have a row, also deleted ones; none for a table that the schema lacks. */
+  async findAny(
+    queries: Queries,
+    name: string,
+    recordIds: readonly string[],
+  ): Promise<Map<string, MaterializedRecord>> {
+    const columns = this.#tables.get(name)?.columns
+    if (columns === undefined) return new Map()
+    const names = ['id', ...columns.map(({ field }) => field), '_created_at', '_updated_at', '_deleted']
+    const rows = await queries.records(
+      `SELECT ${names.map(quoteIdentifier).join(', ')} FROM ${this.#db.table(name)} WHERE id = ANY ($1::text[])`,
+      [recordIds],
+    )
+    return new Map(rows.map((row) => [row.id as string, rowToRecord(row, columns, true)]))
   }
 
   /** Ids of rows above `after`, in order; none for a table that the schema lacks. */

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import type { Operation } from '../../core/operation.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
@@ -19,6 +18,7 @@ import { KIND_OPERATION } from '../entry-kinds.ts'
 import { RetiredFields } from '../materialize/stored-schema.ts'
 import type { MaterializedRecord } from '../store.ts'
 import { findDamagedPages } from './damaged-pages.ts'
+import type { Queries } from './database.ts'
 import { metaTable } from './meta-table.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -124,30 +124,14 @@ export class PostgresDamageSource implements DamageSource {
     afterRef: number,
     limit: number,
   ): Promise<readonly (StoredRecordRow | UnreadableRecord)[]> {
-    const rows = await this.#core.db.rows<[number, string | null, Buffer, string]>(
-      `SELECT r.id, c.name, r.record_id, r.state FROM {records} r LEFT JOIN {collections} c ON c.id = r.collection
-        WHERE r.id > $1 ORDER BY r.id LIMIT $2`,
-      [afterRef, limit],
-    )
-    return rows.map(([ref, collection, recordId, state]) =>
-      collection === null
-        ? { ref, isUnreadable: true }
-        : { ref, collection, recordId: decodeRecordId(recordId), state },
-    )
-  }
-
-  async readHistory(ref: number): Promise<readonly Operation[] | null> {
-    const { db, log } = this.#core
+    const { db } = this.#core
     try {
-      return (await log.historiesOfRecords(db, [ref])).get(ref) ?? []
+      return await db.snapshot((queries) => this.#readPage(queries, afterRef, limit))
     } catch (error) {
-      if (isCorrupt(error)) return null
-      throw error
+      if (!isCorrupt(error)) throw error
     }
-  }
-
-  async findShown(collection: string, recordId: string): Promise<MaterializedRecord | null> {
-    return (await this.#core.settings.tables?.findAny(collection, recordId)) ?? null
+    const rows = await readRecordRows(db, afterRef, limit)
+    return Promise.all(rows.map((row) => ('isUnreadable' in row ? row : this.#readApart(row))))
   }
 
   async countStrayRows(collection: string): Promise<number> {
@@ -158,6 +142,56 @@ export class PostgresDamageSource implements DamageSource {
       [collection],
     )
     return Math.max(0, row?.[0] ?? 0)
+  }
+
+  async #readPage(
+    queries: Queries,
+    afterRef: number,
+    limit: number,
+  ): Promise<(StoredRecordRow | UnreadableRecord)[]> {
+    const rows = await readRecordRows(queries, afterRef, limit)
+    const named = rows.filter((row): row is RecordRow => !('isUnreadable' in row))
+    const refs = named.map(({ ref }) => ref)
+    const histories = await this.#core.log.historiesOfRecords(queries, refs)
+    const shown = new Map<string, Map<string, MaterializedRecord>>()
+    for (const collection of new Set(named.map((row) => row.collection))) {
+      const ids = named.filter((row) => row.collection === collection).map(({ recordId }) => recordId)
+      shown.set(collection, await this.#findShown(queries, collection, ids))
+    }
+    return rows.map((row) =>
+      'isUnreadable' in row
+        ? row
+        : {
+            ...row,
+            history: histories.get(row.ref) ?? [],
+            shown: shown.get(row.collection)?.get(row.recordId) ?? null,
+          },
+    )
+  }
+
+  /** Reads by itself what belongs to a record, so that damage is told of no other one. */
+  async #readApart(row: RecordRow): Promise<StoredRecordRow> {
+    const { db, log } = this.#core
+    const history = await readIfSound(() => log.historiesOfRecords(db, [row.ref]), null)
+    const shown = await readIfSound(
+      () => this.#findShown(db, row.collection, [row.recordId]),
+      'unreadable' as const,
+    )
+    return {
+      ...row,
+      history: history === null ? null : (history.get(row.ref) ?? []),
+      shown: shown === 'unreadable' ? shown : (shown.get(row.recordId) ?? null),
+    }
+  }
+
+  async #findShown(
+    queries: Queries,
+    collection: string,
+    recordIds: readonly string[],
+  ): Promise<Map<string, MaterializedRecord>> {
+    const { tables } = this.#core.settings
+    if (tables === null || this.unfinished.has(collection)) return new Map()
+    return tables.findAny(queries, collection, recordIds)
   }
 
   /** Delivery sequences of those entries that a scope does not find. */
@@ -173,6 +207,37 @@ export class PostgresDamageSource implements DamageSource {
       [expected.map(({ id }) => id), expected.map(({ key }) => key), expected.map(({ seq }) => seq)],
     )
     return new Set(rows.map(([seq]) => seq))
+  }
+}
+
+type RecordRow = Pick<StoredRecordRow, 'ref' | 'collection' | 'recordId' | 'state'>
+
+async function readRecordRows(
+  queries: Queries,
+  afterRef: number,
+  limit: number,
+): Promise<(RecordRow | UnreadableRecord)[]> {
+  const rows = await queries.rows<[number, string | null, Buffer, string | null]>(
+    `SELECT r.id, c.name, r.record_id, r.state FROM {records} r LEFT JOIN {collections} c ON c.id = r.collection
+      WHERE r.id > $1 ORDER BY r.id LIMIT $2`,
+    [afterRef, limit],
+  )
+  return rows.map(([ref, collection, recordId, state]) =>
+    collection === null
+      ? { ref, isUnreadable: true }
+      : { ref, collection, recordId: decodeRecordId(recordId), state },
+  )
+}
+
+async function readIfSound<Value, Damaged>(
+  read: () => Promise<Value>,
+  damaged: Damaged,
+): Promise<Value | Damaged> {
+  try {
+    return await read()
+  } catch (error) {
+    if (isCorrupt(error)) return damaged
+    throw error
   }
 }
 

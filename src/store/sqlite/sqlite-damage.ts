@@ -1,4 +1,5 @@
 import type { Operation } from '../../core/operation.ts'
+import { ownValue } from '../../core/own-property.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
 import { isCorrupt } from '../damage/corrupt.ts'
@@ -130,22 +131,10 @@ export class SqliteDamageSource implements DamageSource {
     afterRef: number,
     limit: number,
   ): Promise<readonly (StoredRecordRow | UnreadableRecord)[]> {
-    return this.#statements.records.all(afterRef, limit).map((row) => this.#toStoredRecord(row))
-  }
-
-  async readHistory(ref: number): Promise<readonly Operation[] | null> {
-    try {
-      const operations = this.#core.log.operationsOfRecord(ref)
-      const [first] = operations
-      return first === undefined ? [] : [...operations, ...this.#core.log.dropped.tracesOf(first, ref)]
-    } catch (error) {
-      if (isCorrupt(toStoreError(error, this.#core.filename))) return null
-      throw error
-    }
-  }
-
-  async findShown(collection: string, recordId: string): Promise<MaterializedRecord | null> {
-    return this.#core.tables?.findAny(collection, recordId) ?? null
+    return this.#core.db.transaction(() => {
+      this.#core.refreshIfForeign()
+      return this.#statements.records.all(afterRef, limit).map((row) => this.#toStoredRecord(row))
+    })()
   }
 
   async countStrayRows(collection: string): Promise<number> {
@@ -175,15 +164,38 @@ export class SqliteDamageSource implements DamageSource {
   }
 
   #toStoredRecord([ref, collection, recordId, state]: RecordColumns): StoredRecordRow | UnreadableRecord {
+    const named = this.#readIfSound(
+      () => ({ collection: this.#core.collections.nameOf(collection), recordId: decodeRecordId(recordId) }),
+      null,
+    )
+    if (named === null) return { ref, isUnreadable: true }
+    return {
+      ref,
+      ...named,
+      state: typeof state !== 'string' ? NO_STATE : state === AS_INSERTED ? null : state,
+      history: this.#readIfSound(() => this.#historyOf(ref), null),
+      shown: this.#readIfSound(() => this.#findShown(named), 'unreadable'),
+    }
+  }
+
+  #historyOf(ref: number): readonly Operation[] {
+    const operations = this.#core.log.operationsOfRecord(ref)
+    const [first] = operations
+    return first === undefined ? [] : [...operations, ...this.#core.log.dropped.tracesOf(first, ref)]
+  }
+
+  #findShown({ collection, recordId }: { collection: string; recordId: string }): MaterializedRecord | null {
+    const hasTable = ownValue(this.schema?.collections ?? {}, collection) !== undefined
+    if (!hasTable || this.unfinished.has(collection)) return null
+    return this.#core.tables?.findAny(collection, recordId) ?? null
+  }
+
+  #readIfSound<Value, Damaged>(read: () => Value, damaged: Damaged): Value | Damaged {
     try {
-      return {
-        ref,
-        collection: this.#core.collections.nameOf(collection),
-        recordId: decodeRecordId(recordId),
-        state: typeof state !== 'string' ? NO_STATE : state === AS_INSERTED ? null : state,
-      }
-    } catch {
-      return { ref, isUnreadable: true }
+      return read()
+    } catch (error) {
+      if (isCorrupt(toStoreError(error, this.#core.filename))) return damaged
+      throw error
     }
   }
 
