@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Conditions } from './device/settle.ts'
+import { freePort } from './free-port.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/kora-server.js', import.meta.url))
 const START_MS = 60_000 // generous, because machines are busy
@@ -57,7 +58,7 @@ export class Daemon implements AsyncDisposable {
   #exit: Exit | null = null
   #output = ''
   #url = ''
-  #port = 0
+  #port: number | null = null
   #startMs = 0
 
   constructor(options: DaemonOptions, directory: string, ownsDirectory: boolean) {
@@ -107,6 +108,7 @@ export class Daemon implements AsyncDisposable {
     this.#output = ''
     this.#exit = null
     const { host = '127.0.0.1', launcher = [] } = this.#options
+    this.#port ??= await freePort()
     const args = ['start', '--host', host, '--port', String(this.#port), ...(this.#options.args ?? [])]
     const [command = process.execPath, ...rest] = [...launcher, process.execPath, this.bin, ...args]
     const startedAt = Date.now()
