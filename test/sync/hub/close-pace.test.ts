@@ -33,9 +33,9 @@ async function closeAll(options: {
   const { standstills = [], connections = CLIENTS, spreadMs = SPREAD_MS } = options
   const time = simulatedRuntime()
   const pace = new ClosePace({ runtime: withStandstills(time, standstills), connections, spreadMs })
-  const { signal } = new AbortController()
   const closedAt: number[] = []
   const all = Array.from({ length: connections }, async (_, index) => {
+    const { signal } = new AbortController()
     await pace.begins(index, signal)
     await pace.turn(signal)
     closedAt.push(time.monotonicNow())
