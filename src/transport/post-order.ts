@@ -1,7 +1,7 @@
 import type { Runtime, Timer } from '../core/runtime.ts'
 import type { Frame } from '../protocol/frame.ts'
 
-/** How long a message waits for one that it seems to have overtaken. */
+/** How long a message that others seem to have overtaken is waited for, once it is the next. */
 const MAX_WAIT_MS = 300
 /** Messages that may wait; with more, the missing one is given up. */
 const MAX_WAITING = 256
@@ -46,12 +46,13 @@ export class PostOrder {
     if (this.#next !== null && number > this.#next) {
       this.#wait(number, frame)
       if (this.#waiting.size > MAX_WAITING || this.#waitingBytes > MAX_WAITING_BYTES) this.#giveUp()
-      else this.#timer ??= this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
+      else this.#timer ??= this.#startTimer()
       return
     }
-    this.#next = Math.max(this.#next ?? 0, number + 1)
+    const isLate = this.#next !== null && number < this.#next
+    if (!isLate) this.#next = number + 1
     this.#deliver(frame)
-    this.#deliverConsecutive()
+    if (!isLate) this.#deliverConsecutive()
   }
 
   stop(): void {
@@ -76,6 +77,7 @@ export class PostOrder {
     this.#waiting.set(number, frame)
   }
 
+  /** What still waits afterwards waits for another message than before, which has its own time to come. */
   #deliverConsecutive(): void {
     while (this.#next !== null) {
       const frame = this.#waiting.get(this.#next)
@@ -85,20 +87,20 @@ export class PostOrder {
       this.#next++
       this.#deliver(frame)
     }
-    if (this.#waiting.size > 0) return
     this.#timer?.cancel()
-    this.#timer = null
+    this.#timer = this.#waiting.size > 0 ? this.#startTimer() : null
+  }
+
+  #startTimer(): Timer {
+    return this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
   }
 
   /** Gives up the missing message, and continues with the lowest number that has come. */
   #giveUp(): void {
-    this.#timer?.cancel()
-    this.#timer = null
     if (this.#waiting.size === 0) return
     this.#onUnsure()
     this.#next = Math.min(...this.#waiting.keys())
     this.#deliverConsecutive()
-    if (this.#waiting.size > 0) this.#timer = this.#runtime.setTimer(MAX_WAIT_MS, () => this.#giveUp())
   }
 }
 

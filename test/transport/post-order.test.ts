@@ -43,6 +43,22 @@ test('waits for a missing number, but not for long', async () => {
   expect(delivered).toEqual(['msg-1-1', 'msg-1-3', 'msg-1-4'])
 })
 
+test('waits as long for each missing number, though something waited before it was the next', async () => {
+  const { delivered, unsure, post, runtime } = openOrder()
+  post('msg-1-1')
+  post('msg-1-3')
+  await runtime.advance(290)
+  post('msg-1-5')
+  post('msg-1-2')
+  await runtime.advance(290)
+  expect(delivered).toEqual(['msg-1-1', 'msg-1-2', 'msg-1-3'])
+
+  post('msg-1-4')
+
+  expect(delivered.at(-1)).toBe('msg-1-5')
+  expect(unsure).toEqual([])
+})
+
 test('says that something may be missing once a number is given up, before what follows it', async () => {
   const { unsure, post, runtime } = openOrder()
   for (const number of [1, 3, 2, 5, 6]) post(`msg-1-${number}`)
