@@ -1,6 +1,7 @@
 import type { ScopeMap } from '../../src/core/scope.ts'
 import type { ServerStore } from '../../src/store/store.ts'
 import { checkOrder, checkReceived, checkStream } from './checker/deliveries.ts'
+import type { IsLate } from './checker/late-texts.ts'
 import { idOf, type LogRow, operationsOf, readStored, recordKey, type Stored } from './checker/log.ts'
 import { checkTables } from './checker/tables.ts'
 import { Visibility } from './checker/visibility.ts'
@@ -24,6 +25,8 @@ export interface CheckOptions {
   readonly isRenumbered?: boolean
   /** Refused, although the device was not told: it is too old to understand. */
   readonly droppedIds?: ReadonlySet<string>
+  /** Where requests may come late or never: which the servers had to do without. Default: none. */
+  readonly isLate?: IsLate
 }
 
 /**

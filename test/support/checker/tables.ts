@@ -4,6 +4,8 @@ import type { CollectionDefinition } from '../../../src/core/schema/types.ts'
 import { matchesScope } from '../../../src/core/scope.ts'
 import { type DroppedOperation, toTrace } from '../../../src/store/compaction/compaction.ts'
 import type { CheckOptions } from '../checker.ts'
+import type { Device } from '../device.ts'
+import { isOfLateChange } from './late-texts.ts'
 import { idOf, operationsOf, type Stored } from './log.ts'
 
 /** Table, replayed log and the devices that see everything agree on every live record. */
@@ -31,7 +33,7 @@ export async function checkTables(
     .filter((device) => (options.scopeOf?.(device) ?? null) === null)
     .map((device) => ({
       name: device.journal.name,
-      records: new Map(device.records(collection).map(({ id, ...values }) => [id, values])),
+      records: withoutLateTexts(collection, device, { table, stored }, options),
     }))
   return [
     ...differences(`table ${collection}`, table, 'the replayed log', replayed),
@@ -46,6 +48,41 @@ export async function checkTables(
       ),
     ),
   ]
+}
+
+interface Row {
+  readonly [field: string]: unknown
+}
+type Rows = ReadonlyMap<string, Row>
+
+/**
+ * What the device shows; but of the texts that it keeps by the rules of clients, because a change was stored late, those
+ * of the table.
+ */
+function withoutLateTexts(
+  collection: string,
+  device: Device,
+  { table, stored }: { readonly table: Rows; readonly stored: Stored },
+  { store, isLate }: CheckOptions,
+): Rows {
+  const schema = store.getSchema()
+  const records: Rows = new Map(device.records(collection).map(({ id, ...values }) => [id, values]))
+  if (schema === null || isLate === undefined) return records
+  const texts = Object.entries(schema.collections[collection]?.fields ?? {})
+    .filter(([, { kind }]) => kind === 'richtext')
+    .map(([field]) => field)
+  const agreed = [...records].map(([id, values]): [string, Row] => {
+    const expected = table.get(id) ?? {}
+    const history = stored.histories.get(`${collection}/${id}`) ?? []
+    const record = { nodeId: device.nodeId, schema, held: device.operations, history }
+    const late = texts.filter(
+      (field) =>
+        values[field] !== expected[field] &&
+        isOfLateChange(record, { field, shown: values[field], expected: expected[field] }, isLate),
+    )
+    return [id, { ...values, ...Object.fromEntries(late.map((field) => [field, expected[field]])) }]
+  })
+  return new Map(agreed)
 }
 
 /**

@@ -3,6 +3,7 @@ import type { ServerTransport } from '../../../src/sync/transport.ts'
 import { PostOrder } from '../../../src/transport/post-order.ts'
 import type { DeviceSocket, SocketHandlers } from '../../support/device/socket.ts'
 import type { Random } from './random.ts'
+import { Requests } from './requests.ts'
 import type { Scheduler } from './scheduler.ts'
 import { TaskOwner } from './scheduler.ts'
 import type { Server } from './server.ts'
@@ -109,6 +110,8 @@ export interface LinkOptions {
   /** Each message of the device is an HTTP request of its own. */
   readonly isPolling: boolean
   readonly handlers: SocketHandlers
+  /** A mistake: what would fail on its way has come to the server, which forgets it. */
+  readonly isForgotten: boolean
   /** A request has failed; the device goes on until it is told. */
   readonly onRequestLost: () => void
   readonly onEnded: (link: Link) => void
@@ -121,7 +124,10 @@ export class Link {
   readonly owner = new TaskOwner('network')
   readonly latencyMs: number
   readonly isPolling: boolean
+  /** Of one that polls: what became of each. */
+  readonly requests = new Requests()
   readonly #handlers: SocketHandlers
+  readonly #isForgotten: boolean
   readonly #onRequestLost: () => void
   readonly #onEnded: (link: Link) => void
   readonly #up: Pipe
@@ -139,14 +145,16 @@ export class Link {
   #hasAllMessages = true
   #requestsUntilFailure = Number.POSITIVE_INFINITY
 
-  constructor({ scheduler, random, latencyMs, isPolling, handlers, onRequestLost, onEnded }: LinkOptions) {
+  constructor(options: LinkOptions) {
+    const { scheduler, random, latencyMs, isPolling } = options
     this.scheduler = scheduler
     this.random = random
     this.latencyMs = latencyMs
     this.isPolling = isPolling
-    this.#handlers = handlers
-    this.#onRequestLost = onRequestLost
-    this.#onEnded = onEnded
+    this.#handlers = options.handlers
+    this.#isForgotten = options.isForgotten
+    this.#onRequestLost = options.onRequestLost
+    this.#onEnded = options.onEnded
     this.#up = new Pipe(this, !isPolling, (item) => this.#atServer(item))
     this.#down = new Pipe(this, true, (item) => this.#atDevice(item))
     const order = new PostOrder(
@@ -182,11 +190,14 @@ export class Link {
     return {
       send: (data) => {
         if (!this.isDeviceOpen) return
+        const item = itemOf(data)
+        if (this.isPolling) this.requests.sent(item.frame)
         if (this.#requestsUntilFailure-- > 0) {
-          this.#up.push(itemOf(data))
+          this.#up.push(item)
           return
         }
         this.#requestsUntilFailure = Number.POSITIVE_INFINITY
+        if (this.#isForgotten) this.requests.arrived(item.frame, this.scheduler.now)
         this.#closeDevice(1006, '', this.random.between(0, LOST_REQUEST_MS))
         this.#onRequestLost()
       },
@@ -249,7 +260,7 @@ export class Link {
       close: (code = 1000, reason = '') => {
         if (!this.isServerOpen) return
         this.#down.push({ bytes: 0, close: { code, reason } })
-        this.isServerOpen = false
+        this.#endServer()
         this.#up.lose()
         // Where the goodbye is lost, the device finds out by itself, or not at all.
         if (this.#down.isLost) this.isImpaired = true
@@ -269,13 +280,21 @@ export class Link {
 
   #atServer({ frame, close }: PipeItem): void {
     if (close) this.#closeServer(close.code, close.reason, 0)
-    else if (this.isServerOpen && frame) this.#receive(frame)
+    else if (this.isServerOpen && frame) {
+      this.requests.arrived(frame, this.scheduler.now)
+      this.#receive(frame)
+    }
+  }
+
+  #endServer(): void {
+    this.isServerOpen = false
+    this.requests.ended(this.scheduler.now)
   }
 
   #closeServer(code: number, reason: string, delayMs: number): void {
     this.scheduler.schedule(delayMs, this.owner, () => {
       if (this.isServerOpen) {
-        this.isServerOpen = false
+        this.#endServer()
         this.#onServerClose(code, reason)
       }
       this.#endIfOver()
@@ -326,7 +345,7 @@ export class Link {
   /** The server's process is gone. @param isSilent the host too: nobody tells the device */
   serverDied(isSilent: boolean): void {
     if (!this.isServerOpen) return
-    this.isServerOpen = false
+    this.#endServer()
     this.isImpaired = true
     this.#up.lose()
     this.#down.lose()
@@ -348,7 +367,7 @@ export class Link {
   }
 }
 
-function itemOf(data: string | Uint8Array): Omit<PipeItem, 'at'> {
+function itemOf(data: string | Uint8Array): { readonly bytes: number; readonly frame: Frame } {
   const bytes = typeof data === 'string' ? Buffer.from(data) : data
   return { bytes: bytes.byteLength, frame: { bytes, isBinary: typeof data !== 'string' } }
 }

@@ -112,6 +112,7 @@ async function findDisagreements(world: World): Promise<string[]> {
       collections: COLLECTIONS.filter((name) => Object.hasOwn(scenario.app.schema.collections, name)),
       isAtRest: true,
       droppedIds,
+      isLate: (earlier, later) => world.requests.some((requests) => requests.hasLost(earlier.id, later.id)),
     })),
   ]
 }

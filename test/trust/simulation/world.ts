@@ -13,6 +13,7 @@ import { TENANT_COLLECTION, type Tenant } from './app.ts'
 import type { Mistake } from './mistakes.ts'
 import { Link } from './network.ts'
 import { Random } from './random.ts'
+import type { Requests } from './requests.ts'
 import type { DevicePlan, Scenario } from './scenario.ts'
 import { Scheduler, STARTED_AT, TaskOwner } from './scheduler.ts'
 import { Server } from './server.ts'
@@ -34,6 +35,8 @@ export interface WorldOptions {
   readonly spoil?: (store: ServerStore) => ServerStore
   /** A mistake in what devices are sent. Those that read protobuf are spared. */
   readonly mistake?: Mistake
+  /** A mistake of the servers: requests that the network would lose have come to them, and they forget these. */
+  readonly forgetsRequests?: boolean
 }
 
 /** Devices, servers, a database and the network between them, in one process on one clock. */
@@ -46,6 +49,8 @@ export class World {
   /** Of the things that are not the application's doing. */
   readonly random: Random
   readonly links = new Set<Link>()
+  /** Of all connections that there were. */
+  readonly requests: Requests[] = []
   /** Record id → who made it. */
   readonly creators = new Map<string, Device>()
   /** Refused, and the device is too old to be told. */
@@ -55,6 +60,7 @@ export class World {
   readonly owner = new TaskOwner('world')
   readonly trace: string[] | null
   readonly #mistake: Mistake | null
+  readonly #forgetsRequests: boolean
   /** Where clients poll, one request may fail and others arrive. */
   losesRequests: boolean
   /** How long tokens hold. */
@@ -64,10 +70,11 @@ export class World {
 
   constructor(
     scenario: Scenario,
-    { isTraced = false, spoil = (store) => store, mistake }: WorldOptions = {},
+    { isTraced = false, spoil = (store) => store, mistake, forgetsRequests = false }: WorldOptions = {},
   ) {
     this.scenario = scenario
     this.#mistake = mistake ?? null
+    this.#forgetsRequests = forgetsRequests
     this.trace = isTraced ? [] : null
     this.losesRequests = scenario.actions.some(({ kind }) => kind === 'failRequest')
     this.tokenMs = scenario.server.tokenMs
@@ -229,10 +236,12 @@ export class World {
             handlers.onClose(code, reason)
           },
         },
+        isForgotten: this.#forgetsRequests,
         onRequestLost: () => this.#returnMeanwhile(plan),
         onEnded: (ended) => void this.links.delete(ended),
       })
       this.links.add(link)
+      this.requests.push(link.requests)
       hostOf().link = link
       // At the beginning a device sends what the server lacks, and keeps no queue of it.
       if (this.losesRequests && link.random.chance(0.6)) link.failRequest(link.random.integer(1, 3))
