@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
@@ -23,16 +24,33 @@ const PASSWORD = 'p@ss word/1' // such as has to be escaped in a URL
 const RUN_DIRECTORY = 'KORA_TEST_POSTGRES_DIRECTORY'
 const START_MS = 60_000
 const REACHABLE = 0o755 // PostgreSQL does not run as root, so its own user must reach its files
+const MEMORY_DISK = '/dev/shm'
+const MEMORY_DISK_BYTES = 2 * 2 ** 30 // several times what the databases and the log of a run have taken
 
 /** Vitest's global setup: names the place of the server that the first test to need it starts. */
 export function setup(): () => Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'kora-postgres-'))
+  const directory = mkdtempSync(join(sharedParent(), 'kora-postgres-'))
   chmodSync(directory, REACHABLE)
   process.env[RUN_DIRECTORY] = directory
   return async () => {
     if (existsSync(join(directory, 'data', 'postmaster.pid'))) await stopServer(join(directory, 'data'))
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/**
+ * Where the shared server keeps its files: in memory where there is room. A store is some sixty files, and to make and
+ * to delete them takes longer on a disk than all else that a test wants of its store.
+ */
+function sharedParent(): string {
+  return freeBytesOf(MEMORY_DISK) >= MEMORY_DISK_BYTES ? MEMORY_DISK : tmpdir()
+}
+
+/** What can be written there, which on a disk in memory is also no more than the memory that is left. */
+function freeBytesOf(directory: string): number {
+  if (!existsSync(directory)) return 0
+  const { bavail, bsize } = statfsSync(directory)
+  return Math.min(bavail * bsize, process.availableMemory() / 2)
 }
 
 /** A database of a test, on the server that all tests of the run share. */
@@ -216,7 +234,11 @@ async function startShared(): Promise<number> {
     const port = await freePort()
     await createCluster(join(directory, 'data'))
     // What is tested here is not the disk.
-    await startServer(join(directory, 'data'), port, ['fsync=off', 'full_page_writes=off'])
+    await startServer(join(directory, 'data'), port, [
+      'fsync=off',
+      'full_page_writes=off',
+      'max_wal_size=256MB', // it may lie in memory
+    ])
     return String(port)
   })
   return Number(port)
