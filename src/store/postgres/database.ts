@@ -364,7 +364,8 @@ export class PostgresDatabase implements Queries {
       name?: string,
     ): Promise<Row[]> => {
       const config = { text, values: [...parameters], rowMode: 'array' as const, ...timeout }
-      const { rows } = await this.#answer(client.query(name ? { ...config, name } : config))
+      // Several statements in one text have a result each, of which nothing is returned.
+      const { rows = [] } = await this.#answer(client.query(name ? { ...config, name } : config))
       await sent[0] // without the transaction, nothing may follow
       return rows as unknown as Row[]
     }

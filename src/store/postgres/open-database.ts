@@ -135,7 +135,7 @@ async function prepareLayout(
   await withAdvisoryLock(db, { name: 'layout', onWaiting }, async () => {
     await db.transaction(async (transaction) => {
       if (plannedSchema) await requireFreeNames(db, transaction, plannedSchema)
-      for (const statement of await missingStatements(db, transaction)) await transaction.rows(statement)
+      for (const message of await missingMessages(db, transaction)) await transaction.rows(message)
     })
   })
 }
@@ -156,14 +156,31 @@ async function requireFreeNames(
 
 /** The SQL that brings the internal tables to the present layout. @see ServerStore.planLayout */
 export async function planLayout(db: PostgresDatabase): Promise<readonly string[]> {
-  return (await missingStatements(db, db)).map((statement) => db.sql(statement))
+  const { statements } = await missingStatements(db, db)
+  return statements.map((statement) => db.sql(statement))
 }
 
-async function missingStatements(db: PostgresDatabase, queries: Queries): Promise<string[]> {
-  if (!(await isPresentLayout(db, queries))) {
-    return [...(await creationOf(db.schema, queries)), ...additionsAfter(0)]
-  }
-  return additionsAfter(await countAdditions(queries))
+/**
+ * What creates the tables is sent at once: it is soon done, and each statement by itself would wait for the network.
+ * Additions go one by one, since there may be many rows and each has the time of a statement.
+ */
+async function missingMessages(db: PostgresDatabase, queries: Queries): Promise<readonly string[]> {
+  const { isNew, statements } = await missingStatements(db, queries)
+  return isNew ? [statements.join(';\n')] : statements
+}
+
+interface MissingStatements {
+  /** There are no tables yet. */
+  readonly isNew: boolean
+  readonly statements: readonly string[]
+}
+
+async function missingStatements(db: PostgresDatabase, queries: Queries): Promise<MissingStatements> {
+  const isNew = !(await isPresentLayout(db, queries))
+  const statements = isNew
+    ? [...(await creationOf(db.schema, queries)), ...additionsAfter(0)]
+    : additionsAfter(await countAdditions(queries))
+  return { isNew, statements }
 }
 
 async function creationOf(schema: string, queries: Queries): Promise<string[]> {

@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { LogFields, Logger } from '../../../src/core/logger.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { t } from '../../../src/core/schema/builders.ts'
@@ -111,6 +111,18 @@ describe('opening', () => {
     const opened = createPostgresServerStore({ connectionString })
 
     await expect(opened).rejects.toMatchObject({ name: 'StoreError', code: 'INVALID_ARGUMENT', message })
+  })
+
+  test('sends what makes its tables at once, because each message waits for the network', async () => {
+    await using database = await openTestDatabase()
+    const query = vi.spyOn(pg.Client.prototype, 'query')
+
+    const store = await createPostgresServerStore({ connectionString: database.connectionString })
+
+    expect(await store.getOperationCount()).toBe(0)
+    await store.close()
+    const sent = query.mock.calls.map(([message]) => JSON.stringify(message))
+    expect(sent.filter((message) => message.includes('CREATE TABLE'))).toHaveLength(1)
   })
 
   test('is refused as that where there are no options', async () => {
