@@ -5,6 +5,7 @@ import { ConfigError, KoraServerError } from '../core/errors.ts'
 import { lazyRequire } from '../core/lazy-require.ts'
 import type { PlainObject } from '../core/schema/plain-object.ts'
 import { isPlainObject } from '../core/schema/plain-object.ts'
+import { folderProblem } from './read-text.ts'
 
 const APP_PACKAGES = ['korajs', '@korajs/core']
 
@@ -76,6 +77,9 @@ function isEmptyObject(exported: unknown): exported is PlainObject {
 function describeLoadError(error: unknown, file: string): string {
   const message = messageOf(error)
   if (error instanceof KoraServerError) return `cannot be loaded: ${message}`
+  // A folder is a module if an index file is in it.
+  const folder = message.startsWith(`Cannot find module '${file}'`) ? folderProblem(file) : null
+  if (folder !== null) return folder
   const [firstLine = ''] = message.split('\n')
   const place = firstLine.startsWith('ParseError:') ? findParsePlace(message) : findThrowPlace(error, file)
   const at = place === null ? '' : ` (${place})`

@@ -20,8 +20,10 @@ export interface OptionType {
   readonly fromText?: (text: string) => unknown
   /** True for a path, which is made absolute. */
   readonly isPath?: boolean
-  /** True where the path must exist. */
+  /** True where the path must be that of a file. */
   readonly mustExist?: boolean
+  /** True for a module, which may also be a folder with an index file. */
+  readonly isModule?: boolean
   /**
    * JSON schema, where it cannot be derived from `schema`; null: only TypeScript and JavaScript files can set the
    * option.
@@ -147,6 +149,7 @@ export function fileOr(what: string, isValue: (value: object) => boolean): Optio
     expects: `the path of a file, or ${what}`,
     isPath: true,
     mustExist: true,
+    isModule: true,
     json: { type: 'string', minLength: 1 },
   }
 }

@@ -7,7 +7,9 @@ import { isPlainObject } from '../core/schema/plain-object.ts'
 import { describeValue, displayValue } from './display-value.ts'
 import type { GroupNode, OptionNode, ValueNode } from './option-tree.ts'
 import { buildOptionTree, isApplicable, isGroupNode } from './option-tree.ts'
+import type { OptionType } from './option-types.ts'
 import type { ValueOption } from './options.ts'
+import { folderProblem } from './read-text.ts'
 import type { ConfigEntry, ConfigOrigin } from './server-config.ts'
 
 export interface ConfigProblem {
@@ -172,8 +174,9 @@ class OptionsParser {
     if (!type.isPath || typeof result.output !== 'string' || result.output === ':memory:')
       return result.output
     const absolute = resolve(baseDir, result.output)
-    if (!type.mustExist || existsSync(absolute)) return absolute
-    this.#report(`${path}${source}`, `${result.output} not found`)
+    const problem = type.mustExist ? fileProblem(absolute, type) : null
+    if (problem === null) return absolute
+    this.#report(`${path}${source}`, `${result.output} ${problem}`)
     return undefined
   }
 
@@ -202,6 +205,12 @@ class OptionsParser {
   #report(path: string, message: string): void {
     this.problems.push({ path, message })
   }
+}
+
+/** What is wrong with the file of an option, to follow its name. A folder in place of a module may have an index file. */
+function fileProblem(file: string, { isModule = false }: OptionType): string | null {
+  if (!existsSync(file)) return 'not found'
+  return isModule ? null : folderProblem(file)
 }
 
 function firstDefined(...values: readonly unknown[]): unknown {

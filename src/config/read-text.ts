@@ -32,6 +32,15 @@ export function isFilledFolder(path: string): boolean {
   }
 }
 
+/**
+ * What is wrong with a folder where a file has to be, to follow its name; null for anything that is not a folder.
+ * An empty one is mostly Docker's.
+ */
+export function folderProblem(path: string): string | null {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return null
+  return isFilledFolder(path) ? FILLED_FOLDER : EMPTY_FOLDER
+}
+
 /** Looks for a file. A dangling link counts as there; `hidden` means that a folder above denies access. */
 function lookFor(file: string): 'there' | 'nothing' | 'hidden' {
   try {
@@ -59,7 +68,7 @@ function readContent(file: string): Buffer {
     return readFileSync(file)
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException
-    const reason = code === 'EISDIR' && isFilledFolder(file) ? FILLED_FOLDER : REASONS[code]
+    const reason = code === 'EISDIR' ? folderProblem(file) : REASONS[code]
     throw new ConfigError('CONFIG_INVALID', `${file} ${reason ?? `cannot be read (${code}).`}`, {
       cause: error,
     })
@@ -68,10 +77,11 @@ function readContent(file: string): Buffer {
 
 const FILLED_FOLDER = 'is a folder, not a file. Name the file in it.'
 
+const EMPTY_FOLDER =
+  'is a folder, not a file. Docker makes one where the file that it is to mount does not exist: remove it, and create the file.'
+
 const REASONS: { readonly [code: string]: string } = {
   EACCES:
     'cannot be read by this user. Change its owner or its permissions, or those of the folder that it is in.',
-  EISDIR:
-    'is a folder, not a file. Docker makes one where the file that it is to mount does not exist: remove it, and create the file.',
   ENOENT: 'is a link to a file that does not exist. Correct it, or remove it.',
 }

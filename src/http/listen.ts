@@ -43,6 +43,13 @@ function listenError(error: NodeJS.ErrnoException, { host, port, portOption }: L
         `Not allowed to listen on port ${port}. Ports below 1024 need rights; ${choice}.`,
         { cause: error },
       )
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new KoraServerError(
+        'LISTEN_FAILED',
+        `Cannot listen on ${host}: this machine has no such address. Use one of its own, or 0.0.0.0 for all of them.`,
+        { cause: error },
+      )
     default:
       return new KoraServerError(
         'LISTEN_FAILED',

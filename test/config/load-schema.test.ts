@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/load-config.ts'
@@ -113,6 +114,40 @@ version: must be a whole number from 1`,
       `kora.config.json: 1 problem\nschema: schema.ts: ${message}`,
     )
   })
+})
+
+test('a folder in place of a file is named as one; only a schema may be a folder, with an index file', async () => {
+  const key = { file: 'folder' }
+  using folder = new ConfigFolder({
+    'folder/note.txt': '',
+    'module/index.ts': `import { defineSchema, t } from 'kora-server'\nexport default ${definition}`,
+    'files.config.json': JSON.stringify({
+      schema: 'empty',
+      auth: { mode: 'jwt', jwt: { keys: [key] } },
+      tls: { certFile: 'folder', keyFile: 'empty' },
+    }),
+    'schema.config.json': '{ "schema": "folder" }',
+    'module.config.json': '{ "schema": "module" }',
+  })
+  mkdirSync(join(folder.path, 'empty'))
+  const load = (config: string) => loadConfig({ cwd: folder.path, configFile: config })
+  const filled = 'is a folder, not a file. Name the file in it.'
+  const empty =
+    'is a folder, not a file. Docker makes one where the file that it is to mount does not exist: remove it, and create the file.'
+
+  await expect(load('files.config.json')).rejects.toThrow(
+    [
+      'files.config.json: 4 problems',
+      `auth.jwt.keys[0].file: folder ${filled}`,
+      `tls.certFile: folder ${filled}`,
+      `tls.keyFile: empty ${empty}`,
+      `schema: empty: ${empty}`,
+    ].join('\n'),
+  )
+  await expect(load('schema.config.json')).rejects.toThrow(
+    `schema.config.json: 1 problem\nschema: folder: ${filled}`,
+  )
+  expect((await load('module.config.json')).values.schema?.definition.version).toBe(3)
 })
 
 test('a file that a schema imports is named, with the line', async () => {

@@ -22,3 +22,13 @@ test.each([
   })
   blocker.close()
 })
+
+test('an address that the machine does not have is named', async () => {
+  const absent = '192.0.2.1' // for documentation; see RFC 5737
+  const listening = listen(createServer(), { host: absent, port: 0 })
+
+  await expect(listening).rejects.toMatchObject({
+    code: 'LISTEN_FAILED',
+    message: `Cannot listen on ${absent}: this machine has no such address. Use one of its own, or 0.0.0.0 for all of them.`,
+  })
+})

@@ -45,17 +45,18 @@ export async function askStatus(question: ServerQuestion): Promise<ServerAnswer>
   return {
     ...ready,
     isTokenRefused: token !== null && REFUSALS.includes(status.code),
-    notes: [`Only health is shown, the status was not given: ${reason}`],
+    notes: [`Only the health is shown, because the server did not give its status: ${reason}`],
   }
 }
 
-/** What the server says; it does not know where the token came from that it refuses. */
+/** What the server says, except how a program sends a token: a command has its own way. */
 function whyNotGiven({ code, body }: HttpAnswer, token: string | null): string {
   const reason = typeof body.error === 'string' ? body.error : `It answered ${code}.`
-  return code === 401 && token !== null
-    ? `${reason} Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.`
-    : reason
+  if (code !== 401) return reason
+  return `${token === null ? 'It asks for a token.' : reason} ${TOKEN_ADVICE}`
 }
+
+const TOKEN_ADVICE = 'Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.'
 
 async function askReady(server: ServerAddress): Promise<ServerAnswer> {
   const ready = await askHttp(server, { path: '/ready', timeoutMs: TIMEOUT_MS })

@@ -265,12 +265,16 @@ describe('status', () => {
     expect(full.stdout).toBe('status             ready\nconnected clients  3\nuptime             1 min 5 s\n')
 
     const closed = await workspace.run(['status', '--url', server.url, '--token', 'wrong'])
-    const note = 'Only health is shown, the status was not given: No.'
+    const note = 'Only the health is shown, because the server did not give its status:'
     const advice = 'Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.'
-    expect(closed).toEqual({ code: 1, stdout: 'status  ready\n', stderr: `${note} ${advice}\n` })
+    expect(closed).toEqual({ code: 1, stdout: 'status  ready\n', stderr: `${note} No. ${advice}\n` })
     workspace.write('kora.config.json', '{}')
     const without = await workspace.run(['status', '--url', server.url])
-    expect(without).toEqual({ code: 0, stdout: 'status  ready\n', stderr: `${note}\n` })
+    expect(without).toEqual({
+      code: 0,
+      stdout: 'status  ready\n',
+      stderr: `${note} It asks for a token. ${advice}\n`,
+    })
     expect(await workspace.run(['status', '--url', server.url, '--ready'])).toEqual({
       code: 0,
       stdout: 'ready\n',
