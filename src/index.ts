@@ -71,7 +71,7 @@ export {
 export { MemoryServerStore, type MemoryServerStoreOptions } from './store/memory/memory-store.ts'
 export type { PostgresServerStoreOptions } from './store/postgres/options.ts'
 export { createPostgresServerStore, PostgresServerStore } from './store/postgres/postgres-store.ts'
-export type { RestoreMode } from './store/restore.ts'
+export type { ImportBackupOptions, RestoreMode } from './store/restore.ts'
 export {
   createSqliteServerStore,
   SqliteServerStore,

@@ -21,6 +21,12 @@ const RESTORE_MODES = ['empty', 'merge', 'replace'] as const
 /** `empty` refuses a store that contains anything. */
 export type RestoreMode = (typeof RESTORE_MODES)[number]
 
+/** @see ServerStore.importBackup */
+export interface ImportBackupOptions {
+  /** Restores also what the server takes from no device. Default: false. */
+  readonly asIs?: boolean | undefined
+}
+
 export interface RestoreOptions {
   /**
    * `merge` adds what is missing and commits as it goes; `replace` replaces everything in the store; so does

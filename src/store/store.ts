@@ -11,7 +11,7 @@ import type { CompactableStore } from './compaction/compaction.ts'
 import type { DamageSearchOptions, DamageSearchResult } from './damage/damage.ts'
 import type { NodeIndex } from './node-index.ts'
 import type { OperationSearch } from './operation-search.ts'
-import type { RestorableStore } from './restore.ts'
+import type { ImportBackupOptions, RestorableStore } from './restore.ts'
 import type { RevocationIndex } from './revocations.ts'
 
 /** A record as SQL tables and queries show it. */
@@ -399,10 +399,11 @@ export interface ServerStore
    * `restoreBackup` from memory: replaces what the store holds.
    *
    * @param merge true to add to it instead. Default false.
-   * @throws StoreError `BACKUP_INVALID`; `BACKUP_REFUSED`, which only `restoreBackup` can be told to pass over
+   * @param options `asIs`: restores also what the server takes from no device. Default false.
+   * @throws StoreError `BACKUP_INVALID`; `BACKUP_REFUSED` unless `asIs`
    * @throws SchemaError `RESOLVER_MISSING`
    */
-  importBackup(data: Uint8Array, merge?: boolean): Promise<void>
+  importBackup(data: Uint8Array, merge?: boolean, options?: ImportBackupOptions): Promise<void>
   /** Closes everything that the store has open. Idempotent. */
   close(): Promise<void>
 }

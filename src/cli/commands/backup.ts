@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { ConfigError } from '../../core/errors.ts'
 import { createBackup } from '../../store/backup/create-backup.ts'
 import { verifyBackup } from '../../store/backup/read-backup.ts'
+import { describeUntakable } from '../../store/backup/untakable.ts'
 import { openBackupLocation } from '../backup/backup-location.ts'
 import { describeBackup } from '../backup/describe-backup.ts'
 import type { CommandContext } from '../command-context.ts'
@@ -88,11 +89,16 @@ async function verify(name: string, flags: BackupFlags, context: CommandContext)
   const stopExiting = exitOnSignal(context, () => bar.stop())
   try {
     const { source, bytes } = await location.open()
-    const summary = await verifyBackup(source, (done) =>
-      bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' }),
-    )
+    const showProgress = (done: number) =>
+      bar.update({ label: 'checking', done, total: bytes ?? 0, unit: 'byte' })
+    const summary = await verifyBackup(source, showProgress, () => terminal.now())
     bar.stop()
     await terminal.stderr.write(`${describeBackup(summary)} Every checksum is right.\n`)
+    if (summary.untakable !== null) {
+      await terminal.stderr.write(
+        `${describeUntakable(summary.untakable)} A restore refuses it, unless it is told --as-is.\n`,
+      )
+    }
   } finally {
     bar.stop()
     await location.close()

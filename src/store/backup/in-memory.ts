@@ -1,4 +1,5 @@
 import type { Runtime } from '../../core/runtime.ts'
+import type { ImportBackupOptions } from '../restore.ts'
 import { type BackupSourceStore, createBackup } from './create-backup.ts'
 import { type RestoreTarget, restoreBackup } from './restore-backup.ts'
 
@@ -13,7 +14,7 @@ export async function exportToMemory(store: BackupSourceStore, createdAtMs: numb
 export async function importFromMemory(
   store: RestoreTarget,
   data: Uint8Array,
-  { merge, runtime }: { readonly merge: boolean; readonly runtime: Runtime },
+  { merge, asIs, runtime }: ImportBackupOptions & { readonly merge: boolean; readonly runtime: Runtime },
 ): Promise<void> {
-  await restoreBackup(store, data, merge ? 'merge' : 'replace', { now: () => runtime.now() })
+  await restoreBackup(store, data, merge ? 'merge' : 'replace', { asIs, now: () => runtime.now() })
 }

@@ -44,10 +44,15 @@ export class UntakableSearch {
  */
 export function assertTakable(found: UntakableOperations | null, override: string): void {
   if (found === null) return
-  const { count, first } = found
   throw new StoreError(
     'BACKUP_REFUSED',
-    `The backup holds ${quantityOf(count, 'operation')} that the server takes from no device. The first is ${first.operationId}. ${first.reason} ` +
+    `${describeUntakable(found)} ` +
       `Check the clock of this machine, too. If it is right, ${override} restores them all the same. Nothing was restored.`,
   )
+}
+
+/** "The backup holds 2 operations that the server takes from no device. The first is … Its clock is …" */
+export function describeUntakable({ count, first }: UntakableOperations): string {
+  const operations = quantityOf(count, 'operation')
+  return `The backup holds ${operations} that the server takes from no device. The first is ${first.operationId}. ${first.reason}`
 }

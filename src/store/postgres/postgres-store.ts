@@ -20,7 +20,7 @@ import type { LoggedOperation, OperationFilter, OperationPage } from '../operati
 import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveQuery, resolveWhere } from '../query/resolve-query.ts'
-import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { ImportBackupOptions, ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
 import { assertSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
@@ -463,8 +463,10 @@ export class PostgresServerStore implements ServerStore {
     return this.#access.read(({ core }) => exportToMemory(this, core.runtime.now()))
   }
 
-  async importBackup(data: Uint8Array, merge = false): Promise<void> {
-    await this.#access.write(({ core }) => importFromMemory(this, data, { merge, runtime: core.runtime }))
+  async importBackup(data: Uint8Array, merge = false, { asIs }: ImportBackupOptions = {}): Promise<void> {
+    await this.#access.write(({ core }) =>
+      importFromMemory(this, data, { merge, asIs, runtime: core.runtime }),
+    )
   }
 
   async listNodes(after: number, limit: number): Promise<readonly ListedNode[]> {

@@ -24,7 +24,7 @@ import type { LoggedOperation, OperationFilter, OperationPage } from '../operati
 import { resolvePage, resolveRange } from '../query/log-range.ts'
 import { showUnknownRecord } from '../query/query-states.ts'
 import { requireRebuildable, resolveCollection, resolveWhere } from '../query/resolve-query.ts'
-import type { ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
+import type { ImportBackupOptions, ListedNode, RestoreOptions, StoreRestore } from '../restore.ts'
 import { assertSubject, type Revocation, type RevocationSubject } from '../revocations.ts'
 import type {
   AppendRequest,
@@ -490,9 +490,9 @@ export class SqliteServerStore implements ServerStore {
     return this.#access.readInSteps(({ core }) => exportToMemory(this, core.runtime.now()))
   }
 
-  async importBackup(data: Uint8Array, merge = false): Promise<void> {
+  async importBackup(data: Uint8Array, merge = false, { asIs }: ImportBackupOptions = {}): Promise<void> {
     await this.#access.writeInSteps(({ core }) =>
-      importFromMemory(this, data, { merge, runtime: core.runtime }),
+      importFromMemory(this, data, { merge, asIs, runtime: core.runtime }),
     )
   }
 

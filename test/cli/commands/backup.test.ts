@@ -261,6 +261,12 @@ describe('restore', () => {
     await workspace.run(['backup', 'ahead.backup', '--db', 'ahead.db'])
     const restore = ['restore', 'ahead.backup', '--db', 'not-ahead.db']
 
+    expect(await workspace.run(['backup', '--verify', 'ahead.backup'])).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(
+        /checksum is right\.\nThe backup holds 1 operation .* s ahead .* unless it is told --as-is\.\n$/,
+      ),
+    })
     expect(await workspace.run(restore)).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/The backup holds 1 operation .* s ahead .* --as-is restores /s),

@@ -630,6 +630,12 @@ describeEachStore('a backup with operations that the server takes from no device
     await expect(store.importBackup(backup)).rejects.toMatchObject({ code: 'BACKUP_REFUSED' })
     await expect(store.importBackup(backup, true)).rejects.toMatchObject({ code: 'BACKUP_REFUSED' })
     expect(await operationIds(store)).toEqual([])
+    await store.importBackup(backup, false, { asIs: true })
+    expect(await operationIds(store)).toHaveLength(1)
+    await store.importBackup(await new MemoryServerStore().exportBackup())
+    await store.importBackup(backup, true, { asIs: true })
+    expect(await operationIds(store)).toHaveLength(1)
+    await store.importBackup(await new MemoryServerStore().exportBackup())
     const tomorrow = () => Date.now() + DAY_MS - FUTURE_TOLERANCE_MS + 2000
     expect(await restoreBackup(store, backup, 'empty', { now: tomorrow })).toMatchObject({ applied: 1 })
   })
