@@ -34,10 +34,22 @@ test('a device that wrote into the record keeps the earlier text, if that was st
 })
 
 test('so does one into whose record somebody else wrote', () => {
-  const ofOther = { ...operation('other', 1, 4_000, { title: 'b' }, { title: 'a' }) }
+  const ofOther = operation('other', 1, 4_000, { title: 'b' }, { title: 'a' })
   const stored = [inserted, ofOther, later, earlier]
 
   expect(isOfLateChange(onReader(stored, stored), FIELD, earlierIsLate)).toBe(true)
+})
+
+test('so does one whose text the later change has brought back to what the earlier one replaced', () => {
+  const first = operation('author', 2, 2_000, { body: 'first' }, {})
+  const second = operation('author', 3, 3_000, { body: 'second' }, { body: 'first' })
+  const firstAgain = operation('author', 4, 4_000, { body: 'first' }, { body: 'second' })
+  const stored = [inserted, first, firstAgain, second]
+  const isLate: IsLate = (a, b) => a === second && b === firstAgain
+
+  expect(
+    isOfLateChange(onReader(stored, stored), { field: 'body', shown: 'second', expected: 'first' }, isLate),
+  ).toBe(true)
 })
 
 test('it is a fault where the server had the earlier change in time', () => {

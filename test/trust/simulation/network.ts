@@ -124,7 +124,7 @@ export class Link {
   readonly owner = new TaskOwner('network')
   readonly latencyMs: number
   readonly isPolling: boolean
-  /** Of one that polls: what became of each. */
+  /** What became of each, where each message is one. */
   readonly requests = new Requests()
   readonly #handlers: SocketHandlers
   readonly #isForgotten: boolean

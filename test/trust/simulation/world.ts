@@ -49,7 +49,7 @@ export class World {
   /** Of the things that are not the application's doing. */
   readonly random: Random
   readonly links = new Set<Link>()
-  /** Of all connections that there were. */
+  /** What became of the requests, connection by connection. */
   readonly requests: Requests[] = []
   /** Record id → who made it. */
   readonly creators = new Map<string, Device>()
