@@ -1,6 +1,6 @@
 import { compareTimestamps } from '../../core/clock.ts'
 import { deepEqual } from '../../core/deep-equal.ts'
-import type { Operation } from '../../core/operation.ts'
+import type { JsonValue, Operation, Timestamp } from '../../core/operation.ts'
 import { ownValue } from '../../core/own-property.ts'
 import { mergeField } from '../../core/record/field-merge.ts'
 import { atomicOpOf } from '../../core/record/fold-step.ts'
@@ -44,8 +44,9 @@ export function authorCorrection(change: LosingChange): Operation | null {
   if (changed.length === 0 && before.isDeleted === after.isDeleted) return null
   const data = pickValues(after.values, changed)
   const held = changed.map((field) => {
-    const known = isMergedTwice(field, change) ? after : before
-    return [field, known.values[field] ?? null]
+    const values = { base: before.values[field], value: after.values[field] }
+    const known = isMergedTwice(field, values, change.definition) ? values.value : values.base
+    return [field, known ?? null]
   })
   return authorOperation(source, 'update', timestamp, {
     data,
@@ -53,19 +54,66 @@ export function authorCorrection(change: LosingChange): Operation | null {
   })
 }
 
+/** A change that lost in a field before that was tracked, so that no correction followed it. */
+export interface PastLosingChange extends Omit<LosingChange, 'before' | 'after'> {
+  /** The record as it is now. */
+  readonly state: RecordState
+}
+
+/**
+ * Authors the correction of an operation that lost in the past: what of it still stands. What was written since has come
+ * to the clients with those writes. What the record held before is not known any more; given to the clients' merges is
+ * what the operation says that it replaced, as for clients that did not drop it.
+ *
+ * @returns the operation without a sequence number (0); null when nothing stands, or the record is encrypted
+ */
+export function authorPastCorrection(change: PastLosingChange): Operation | null {
+  const { operation, state, serverNodeId, definition } = change
+  const { type, collection, recordId, schemaVersion, timestamp } = operation
+  if (state.isEncrypted) return null
+  const source = { collection, recordId, serverNodeId, schemaVersion }
+  const tracked = pickValues(state.values, change.trackedFields)
+  if (type === 'delete') {
+    const isGone = state.isDeleted && isSame(state.lastDeleteAt, timestamp)
+    return isGone ? authorOperation(source, 'delete', timestamp, { data: null, previousData: tracked }) : null
+  }
+  const standing = Object.keys(operation.data ?? {}).filter(
+    (field) =>
+      Object.hasOwn(state.values, field) &&
+      isSame(ownValue(state.fieldVersions, field)?.timestamp, timestamp),
+  )
+  if (standing.length === 0) return null
+  const held = standing.map((field) => {
+    const values = { base: ownValue(operation.previousData ?? {}, field), value: state.values[field] }
+    const known = isMergedTwice(field, values, definition) ? values.value : values.base
+    return [field, known ?? null]
+  })
+  return authorOperation(source, 'update', timestamp, {
+    data: pickValues(state.values, standing),
+    previousData: { ...tracked, ...Object.fromEntries(held) },
+  })
+}
+
+function isSame(a: Timestamp | null | undefined, b: Timestamp): boolean {
+  return a !== null && a !== undefined && compareTimestamps(a, b) === 0
+}
+
 /** True where a client that has the value already would merge it to another one, as it does with sums. */
-function isMergedTwice(field: string, { before, after, definition }: LosingChange): boolean {
+function isMergedTwice(
+  field: string,
+  { base, value }: { base: JsonValue | undefined; value: JsonValue | undefined },
+  definition: CollectionDefinition | null,
+): boolean {
   const descriptor = ownValue(definition?.fields ?? {}, field)
   if (definition === null || descriptor === undefined) return false
   if (descriptor.mergeStrategy === 'counter') return true
   if (!hasResolver(definition, field)) return false
   const resolver = ownValue(definition.resolvers, field)
   if (resolver === undefined) return true
-  const known = { value: after.values[field] }
+  const known = { value }
   const { kind } = descriptor
-  const base = before.values[field]
   const merged = mergeField({ kind, resolver, base, local: known, remote: known, isRemoteLater: true })
-  return !deepEqual(merged, known.value)
+  return !deepEqual(merged, value)
 }
 
 /**

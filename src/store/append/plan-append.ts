@@ -443,7 +443,8 @@ export function snapshotEntries(
   return operations.map((operation) => snapshotEntry(record, operation, gained.scopeChanges))
 }
 
-function snapshotEntry(
+/** An entry of the server for the views that `scopeChanges` says have gained the record. */
+export function snapshotEntry(
   record: PlannedRecord,
   operation: Operation,
   scopeChanges: ScopeChanges,

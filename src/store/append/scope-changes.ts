@@ -75,7 +75,11 @@ export function changesOfLoser(operation: Operation, changes: ScopeChanges): Sco
     .map((change) => (isMisnamed(operation, change) ? { ...change, before: { key: undefined } } : change))
 }
 
-function isMisnamed({ data, previousData }: Operation, { field, after, before }: ScopeChange): boolean {
+/** True for an operation that names another value of the field than it has left there. */
+export function isMisnamed(
+  { data, previousData }: Operation,
+  { field, after, before }: ScopeChange,
+): boolean {
   const naming = data !== null && Object.hasOwn(data, field) ? data : previousData
   if (naming === null || after === undefined || before !== undefined || !Object.hasOwn(naming, field))
     return false

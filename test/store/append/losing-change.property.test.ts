@@ -114,28 +114,40 @@ function expectSame(row: Row | null, record: Pick<Row, 'values' | 'isDeleted'>, 
   }
 }
 
-test.each([
-  ['', false],
-  [' that was compacted', true],
-])('devices with filters show the record of any history%s as the table does', async (_, isCompacted) => {
-  await fc.assert(
-    fc.asyncProperty(changes, async ([made, clocks]) => {
-      const memory = new MemoryServerStore()
-      await memory.setSchema(todoSchema)
-      await memory.trackScopeField('todos', 'done')
-      await store(memory, made, clocks)
-      const rules = rulesFor({ keepForMs: 0, tombstonesMs: null }, Date.now())
-      if (isCompacted) await runCompaction(memory, rules, { runtime: systemRuntime() })
+const TRACK = (memory: ServerStore) => memory.trackScopeField('todos', 'done')
+const COMPACT = (memory: ServerStore) =>
+  runCompaction(memory, rulesFor({ keepForMs: 0, tombstonesMs: null }, Date.now()), {
+    runtime: systemRuntime(),
+  })
 
-      const record = await recordOf(memory)
-      const whole = (await shownTo(memory, EVERYTHING)) as Row
-      for (const filter of FILTERS.filter((candidate) => isShownBy(candidate, record.values))) {
-        expectSame(await shownTo(memory, filter), record, whole)
-      }
-    }),
-    { numRuns: RUNS },
-  )
-})
+test.each([
+  ['', FILTERS, [TRACK], []],
+  [' that was compacted', FILTERS, [TRACK], [COMPACT]],
+  [' before the field was tracked', FILTERS, [], [TRACK]],
+  [' before the field was tracked, and compacted then', FILTERS, [], [TRACK, COMPACT]],
+  // Without the client of two queries: see docs/scopes.md, "What is left open".
+  [' that was compacted before the field was tracked', FILTERS.slice(0, -1), [], [COMPACT, TRACK]],
+])(
+  'devices with filters show the record of any history%s as the table does',
+  async (_, filters, before, after) => {
+    await fc.assert(
+      fc.asyncProperty(changes, async ([made, clocks]) => {
+        const memory = new MemoryServerStore()
+        await memory.setSchema(todoSchema)
+        for (const step of before) await step(memory)
+        await store(memory, made, clocks)
+        for (const step of after) await step(memory)
+
+        const record = await recordOf(memory)
+        const whole = (await shownTo(memory, EVERYTHING)) as Row
+        for (const filter of filters.filter((candidate) => isShownBy(candidate, record.values))) {
+          expectSame(await shownTo(memory, filter), record, whole)
+        }
+      }),
+      { numRuns: RUNS },
+    )
+  },
+)
 
 interface Increment {
   readonly author: string

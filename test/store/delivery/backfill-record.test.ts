@@ -233,6 +233,66 @@ describeEachStore('a record that is indexed by a field late', (openStore) => {
     expect(shownBy([{ userId: 'u2' }], kept)).toMatchObject({ title: 'new', ...where })
   })
 
+  test('brings what a change brought that lost in the field, to a device that dropped it and to a new one', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    await appendAll(store, [
+      q.insert(R1, { title: 't', userId: 'u1', done: false, tags: ['a', 'b'] }, at('q', 0)),
+      q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+      p.update(
+        R1,
+        { done: true, title: 'late', tags: ['b', 'c'] },
+        { previousData: { done: false, title: 't', tags: ['a', 'b'] }, ...at('p', 20) },
+      ),
+    ])
+    const [isDone, isOpen] = [{ done: true }, { done: false }]
+    const before = await sentTo(store, { todos: { userId: 'u1' } })
+
+    await store.trackScopeField('todos', 'done')
+
+    const sent = await sentTo(store, { todos: { userId: 'u1' } }, [isOpen])
+    const expected = { title: 'late', userId: 'u1', done: false, tags: ['b', 'c'] }
+    expect(shownBy([isOpen], sent)).toMatchObject(expected)
+    expect(shownBy([isOpen], [...before, ...sent])).toMatchObject(expected)
+    expect(await sentTo(store, { todos: { userId: 'u2' } }, [isOpen])).toEqual([])
+    expect(await sentTo(store, { todos: { userId: 'u1' } }, [isDone])).not.toContainEqual(
+      expect.objectContaining({ type: 'update', nodeId: store.getNodeId() }),
+    )
+  })
+
+  test.each([
+    ['by a field that is tracked', { userId: 'u2' }],
+    ['by one that is tracked later still', { priority: 2 }],
+  ])('tells those who gained it since, %s, nothing of what a losing change replaced', async (_, moved) => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const before = { title: 'secret', userId: 'u1', done: false, priority: 1 }
+    await appendAll(store, [
+      q.insert(R1, before, at('q', 0)),
+      q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+      p.update(
+        R1,
+        { done: true, title: 'new' },
+        { previousData: { done: false, title: 'secret' }, ...at('p', 20) },
+      ),
+      q.update(R1, moved, at('q', 31)),
+      q.update(R1, { dueAt: 1 }, at('q', 32)),
+    ])
+    await store.trackScopeField('todos', 'done')
+    await store.trackScopeField('todos', 'priority')
+    const where = { ...moved, done: false }
+
+    const gained = await sentTo(store, { todos: where })
+
+    expect(JSON.stringify(gained)).not.toContain('secret')
+    expect(shownBy([where], gained)).toMatchObject({ title: 'new', ...where })
+    expect(shownBy([{ done: false }], await sentTo(store, null, [{ done: false }]))).toMatchObject({
+      ...before,
+      ...where,
+      title: 'new',
+    })
+  })
+
   test('brings what a losing change brought to those who see it by the field all along', async () => {
     await using store = await openStore({ schema: todoSchema })
     const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
