@@ -9,6 +9,7 @@ import { appendAll, OperationAuthor, recordIdOf, requestOf } from '../support/op
 import { todoSchema } from '../support/todo-schema.ts'
 
 const R1 = recordIdOf('r1')
+const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
 
 async function operationsSeenBy(store: ServerStore, userId: string): Promise<Operation[]> {
   const view = createView({ todos: { userId } })
@@ -59,7 +60,6 @@ describeEachStore('a record that moves between scopes', (openStore) => {
 
   test('arrives whole when it was encrypted once, and inserted anew in the clear', async () => {
     await using store = await openStore({ schema: todoSchema })
-    const encrypted = { __kora_e2e_encrypted: true, v: 1, iv: 'AAAA', ct: 'AQ==', alg: 'aes-256-gcm' }
     const author = new OperationAuthor('a')
     await appendAll(store, [
       author.insert(R1, { title: 'x', userId: 'u1' }),
@@ -75,6 +75,18 @@ describeEachStore('a record that moves between scopes', (openStore) => {
       ['insert', { title: 'y', userId: 'u2' }],
       ['update', { userId: 'u2' }],
     ])
+  })
+
+  test('does not arrive where an encrypted update may have replaced what is in the clear', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const author = new OperationAuthor('a')
+    await appendAll(store, [
+      author.insert(R1, { title: 'x', userId: 'u1' }),
+      author.update(R1, encrypted),
+      author.update(R1, { userId: 'u2' }),
+    ])
+
+    expect(await operationsSeenBy(store, 'u2')).toEqual([])
   })
 
   test('is not seen where it was, neither moving nor afterwards', async () => {
