@@ -259,7 +259,7 @@ export interface ServerStore
   /**
    * Fills the tables again by replaying the log. Default: those of all collections.
    *
-   * @throws StoreError `NO_SCHEMA`
+   * @throws StoreError `NO_SCHEMA`; at the end, `STORE_CORRUPT` when damage of the log has kept records as they were
    * @throws SchemaError `UNKNOWN_COLLECTION`, `RESOLVER_MISSING`
    */
   rebuildCollections(collections?: readonly string[], options?: SetSchemaOptions): Promise<void>

@@ -60,6 +60,11 @@ async function opened(database: DamagedDatabase): Promise<ServerStore & AsyncDis
   return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() })
 }
 
+async function lastOf(store: ServerStore): Promise<{ readonly deliverySequence: number }> {
+  const { entries } = await store.readLog(0, 1000, 1e6)
+  return entries.at(-1) ?? { deliverySequence: 0 }
+}
+
 const DAMAGED_SCHEMA = /^"schema" in _kora_meta is damaged \(.+\)\. Restore a backup\.$/s
 
 async function damageIn(database: DamagedDatabase, schema: SchemaDefinition = todoSchema): Promise<string[]> {
@@ -412,6 +417,67 @@ describe.each([
       code: 'STORE_CORRUPT',
       message: expect.stringContaining(`No name is stored in ${table} under the number`),
     })
+  })
+
+  test('has a state that cannot be read folded again from the log', async () => {
+    await using database = await open()
+    await fill(database)
+    await database.run(`UPDATE _kora_records SET state = '{' || state`)
+
+    await using store = await opened(database)
+    await store.setSchema(todoSchema)
+    const { deliverySequence } = await lastOf(store)
+    await store.rebuildCollections()
+
+    expect(await damageIn(database)).toEqual([])
+    expect((await lastOf(store)).deliverySequence).toBe(deliverySequence) // nobody gains a record once more
+  })
+
+  test.each([
+    { what: 'nothing of an operation', sql: `UPDATE _kora_operations SET wire_json = '{}' WHERE seq = 4` },
+    { what: 'no JSON', sql: `UPDATE _kora_operations SET wire_json = '{' || wire_json WHERE seq = 4` },
+  ])('is rebuilt but for the record of which a row of the log has $what, and serves on', async ({ sql }) => {
+    await using database = await open()
+    await fill(database)
+    await database.run(sql)
+    await database.run(`UPDATE todos SET title = 'damaged'`)
+
+    const store = await database.open()
+    await store.setSchema(todoSchema)
+    await expect(store.rebuildCollections()).rejects.toMatchObject({
+      code: 'STORE_CORRUPT',
+      message: expect.stringMatching(/^1 record stayed as before, .+ the first being todos\/b; all others /),
+    })
+    await store.close()
+
+    const damage = await damageIn(database)
+    expect(damage.map((text) => text.split(':')[0])).toEqual(['row 4 of the log', 'record todos/b'])
+    await using again = await opened(database)
+    await again.setSchema(todoSchema) // as the next start does
+    const titles = (await again.queryCollection('todos', { includeDeleted: true })).map(({ title }) => title)
+    expect(titles).toEqual(['title of a', 'title of b', 'title of c'])
+  })
+
+  test('starts with a changed schema, although the log of a record is damaged that it folds anew', async () => {
+    await using database = await open()
+    await fill(database)
+    await database.run(`UPDATE _kora_operations SET wire_json = '{}' WHERE seq = 4`)
+    const { todos, ...others } = todoSchema.collections as Record<'todos' | 'projects', CollectionDefinition>
+    const resolve = { title: () => 'merged' }
+    const { collections } = defineSchema({
+      version: 2,
+      collections: { todos: { fields: { title: t.string() }, resolve } },
+    })
+    const changed = { ...todos, resolvers: collections.todos?.resolvers ?? {} }
+
+    await using store = await opened(database)
+    await store.setSchema({
+      ...todoSchema,
+      version: 2,
+      collections: { ...others, todos: changed },
+    } as SchemaDefinition)
+
+    expect(await store.findRecord('todos', 'b')).toMatchObject({ title: 'title of b', done: true })
   })
 
   test('names a tracked field also after the server has tracked it anew', async () => {

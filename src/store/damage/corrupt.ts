@@ -44,9 +44,27 @@ export function lostName(id: number, table: '_kora_nodes' | '_kora_collections')
  * @throws StoreError `STORE_CORRUPT`
  */
 export function parseStoredOperation(wireJson: string, deliverySequence: number): Operation {
+  let operation: Operation
   try {
-    return operationOfWireJson(wireJson)
+    operation = operationOfWireJson(wireJson)
   } catch (cause) {
     throw corruptRow(deliverySequence, cause)
   }
+  if (!canBeFolded(operation)) throw corruptRow(deliverySequence)
+  return operation
+}
+
+/** False for JSON that was never an operation: a replay would fail over it, without a word of the row. */
+function canBeFolded(operation: unknown): boolean {
+  const { id, type, collection, recordId, data, timestamp } = objectOf(operation)
+  const { wallTime, logical, nodeId } = objectOf(timestamp)
+  return (
+    [id, type, collection, recordId, nodeId].every((value) => typeof value === 'string') &&
+    [wallTime, logical].every(Number.isSafeInteger) &&
+    typeof data === 'object'
+  )
+}
+
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
 }

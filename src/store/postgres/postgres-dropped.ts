@@ -142,7 +142,11 @@ export async function replayNoted(
       await run(async (transaction) => {
         const locked = await core.log.lockRecords(transaction, refs.slice(start, start + RECORDS_PER_REPLAY))
         const noted = locked.filter(({ state }) => dependsOnTraces(state, definition))
-        await replayRecords(core, transaction, { collection, rows: noted, settings })
+        const histories = await core.log.historiesOfRecords(
+          transaction,
+          noted.map(({ ref }) => ref),
+        )
+        await replayRecords(core, transaction, { collection, rows: noted, histories, settings })
       })
     }
   }

@@ -5,7 +5,7 @@ import type { RecordState } from '../../core/record/state.ts'
 import type { ScopeChanges } from '../../core/view.ts'
 import { operationIdOf, recordIdOf } from '../../protocol/wire-identity.ts'
 import { parseScopeChanges } from '../append/scope-changes.ts'
-import { corruptRow, lostName, parseStoredOperation } from '../damage/corrupt.ts'
+import { corruptRow, isCorrupt, lostName, parseStoredOperation } from '../damage/corrupt.ts'
 import type { IndexKey } from '../delivery/plan-streams.ts'
 import { KIND_OPERATION } from '../entry-kinds.ts'
 import type { LogEntry } from '../store.ts'
@@ -38,6 +38,15 @@ export interface RecordRow {
   readonly recordId: string
   readonly state: RecordState
 }
+
+/** A row of a record whose state has not been parsed. @see parseStoredRecord */
+export interface StoredRecordRow {
+  readonly ref: number
+  readonly recordId: string
+  readonly stored: string
+}
+
+type StoredOperation = [wireJson: string, deliverySequence: number]
 
 /** Rows of one record in delivery order. */
 export interface RecordPage {
@@ -204,12 +213,17 @@ export class PostgresLog {
 
   /** The present records in the order of their numbers, locked until the transaction ends. */
   async lockRecords(transaction: Queries, refs: readonly number[]): Promise<RecordRow[]> {
+    return (await this.lockStoredRecords(transaction, refs)).map(parseStoredRecord)
+  }
+
+  /** The same, without reading their states. */
+  async lockStoredRecords(transaction: Queries, refs: readonly number[]): Promise<StoredRecordRow[]> {
     if (refs.length === 0) return []
     const rows = await transaction.rows<[number, Buffer, string]>(
       `SELECT id, record_id, state FROM {records} WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE`,
       [refs],
     )
-    return rows.map(toRecordRow)
+    return rows.map(([ref, recordId, stored]) => ({ ref, recordId: decodeRecordId(recordId), stored }))
   }
 
   async countRecords(collection: string, queries: Queries = this.#db): Promise<number> {
@@ -220,22 +234,40 @@ export class PostgresLog {
     return row?.[0] ?? 0
   }
 
-  /** The operations of each record in commit order, without snapshots. */
-  async #operationsOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
+  /** The operations of each record as stored, in commit order, without snapshots. */
+  async #storedOperations(
+    queries: Queries,
+    refs: readonly number[],
+  ): Promise<Map<number, StoredOperation[]>> {
     const rows = await queries.rows<[number, string, number]>(
       `SELECT record, wire_json, seq FROM {operations}
         WHERE record = ANY ($1::bigint[]) AND kind = ${KIND_OPERATION} ORDER BY record, seq`,
       [refs],
     )
-    const operations = new Map<number, Operation[]>(refs.map((ref) => [ref, []]))
-    for (const [ref, ...row] of rows) operations.get(ref)?.push(parseStoredOperation(...row))
+    const operations = new Map<number, StoredOperation[]>(refs.map((ref) => [ref, []]))
+    for (const [ref, ...row] of rows) operations.get(ref)?.push(row)
     return operations
   }
 
   /** The histories that replays fold: the operations of each record, and traces of dropped ones. */
   async historiesOfRecords(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
-    const histories = await this.#operationsOfRecords(queries, refs)
-    for (const [ref, traces] of await readTraces(queries, refs)) histories.get(ref)?.push(...traces)
+    const stored = await this.#storedOperations(queries, refs)
+    const traces = await readTraces(queries, refs)
+    return new Map([...stored].map(([ref, rows]) => [ref, historyOf(rows, traces.get(ref))]))
+  }
+
+  /** The same, without those records of which a row is damaged. */
+  async readableHistories(queries: Queries, refs: readonly number[]): Promise<Map<number, Operation[]>> {
+    const stored = await this.#storedOperations(queries, refs)
+    const traces = await readTraces(queries, refs)
+    const histories = new Map<number, Operation[]>()
+    for (const [ref, rows] of stored) {
+      try {
+        histories.set(ref, historyOf(rows, traces.get(ref)))
+      } catch (error) {
+        if (!isCorrupt(error)) throw error
+      }
+    }
     return histories
   }
 
@@ -345,6 +377,15 @@ function toEntry(
   } catch (cause) {
     throw corruptRow(deliverySequence, cause)
   }
+}
+
+function historyOf(rows: readonly StoredOperation[], traces: readonly Operation[] = []): Operation[] {
+  return [...rows.map((row) => parseStoredOperation(...row)), ...traces]
+}
+
+/** @throws StoreError `STORE_CORRUPT` */
+export function parseStoredRecord({ ref, recordId, stored }: StoredRecordRow): RecordRow {
+  return { ref, recordId, state: parseRecordState(stored) }
 }
 
 function toRecordRow([ref, recordId, state]: [number, Buffer, string]): RecordRow {

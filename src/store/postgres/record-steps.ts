@@ -1,6 +1,6 @@
 import type { Queries, Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
-import type { RecordRow } from './postgres-log.ts'
+import type { StoredRecordRow } from './postgres-log.ts'
 
 // With these limits a transaction locks its records for some 50 ms.
 const RECORDS_PER_STEP = 200
@@ -13,7 +13,7 @@ const BYTES_PER_STEP = 8 * 1024 * 1024
 
 /** The records in one step of a longer work, locked until the transaction ends. */
 export interface RecordStep {
-  readonly rows: readonly RecordRow[]
+  readonly rows: readonly StoredRecordRow[]
   /** True when there are no more. */
   readonly isEnd: boolean
 }
@@ -37,7 +37,7 @@ export async function readRecordStep(
   const measure = readsHistories ? measureWithHistories : measureStates
   const { sizes, isCut } = await measure(transaction, collectionId, after)
   const taken = fitting(sizes)
-  const rows = await log.lockRecords(
+  const rows = await log.lockStoredRecords(
     transaction,
     taken.map(({ ref }) => ref),
   )

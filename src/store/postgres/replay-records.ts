@@ -1,12 +1,14 @@
-import { planReplay } from '../append/plan-replay.ts'
+import type { Operation } from '../../core/operation.ts'
+import { planReplay, type ReplayedRecord } from '../append/plan-replay.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
-import type { RecordRow } from './postgres-log.ts'
 
 export interface ReplayedRecords {
   readonly collection: string
   /** Locked rows. */
-  readonly rows: readonly RecordRow[]
+  readonly rows: readonly Omit<ReplayedRecord, 'collection'>[]
+  /** What each of them is folded from, by its number. */
+  readonly histories: ReadonlyMap<number, readonly Operation[]>
   /** The settings inside the transaction. Default: those of the server. */
   readonly settings?: PostgresCore['settings']
 }
@@ -15,14 +17,10 @@ export interface ReplayedRecords {
 export async function replayRecords(
   core: PostgresCore,
   transaction: Transaction,
-  { collection, rows, settings = core.settings }: ReplayedRecords,
+  { collection, rows, histories, settings = core.settings }: ReplayedRecords,
 ): Promise<void> {
   if (rows.length === 0) return
   const context = core.contextOf(settings)
-  const histories = await core.log.historiesOfRecords(
-    transaction,
-    rows.map(({ ref }) => ref),
-  )
   const replays = rows.map((row) => planReplay({ collection, ...row }, histories.get(row.ref) ?? [], context))
   const names = {
     nodes: await core.nodeNames.find([settings.serverNodeId], transaction),

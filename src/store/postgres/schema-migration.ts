@@ -1,8 +1,12 @@
+import type { Operation } from '../../core/operation.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { isCorrupt } from '../damage/corrupt.ts'
+import { DamagedRecords } from '../damage/damaged-records.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
 import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
@@ -30,6 +34,7 @@ import { runLongStatement } from './long-statement.ts'
 import { metaTable } from './meta-table.ts'
 import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
+import { parseStoredRecord, type RecordRow, type StoredRecordRow } from './postgres-log.ts'
 import { readRecordStep } from './record-steps.ts'
 import { replayRecords } from './replay-records.ts'
 import type { SchemaLease } from './schema-lease.ts'
@@ -43,6 +48,19 @@ import { retryWithShortLocks, type WithShortLocks } from './short-locks.ts'
 interface PendingIndex {
   readonly name: string
   readonly sql: string
+}
+
+interface MovedStep {
+  readonly progress: SchemaProgress
+  /** Ids of the records that should have been folded again, and could not be. */
+  readonly damaged: readonly string[]
+}
+
+/** A record; its state is null where that cannot be read. */
+interface ReadRecord {
+  readonly ref: number
+  readonly recordId: string
+  readonly state: RecordState | null
 }
 
 const STRAY_ROWS_PER_STEP = 200
@@ -150,6 +168,7 @@ export class SchemaMigration {
   ): Promise<void> {
     const core = this.#core
     const wanted = new Set(collections)
+    let damaged = new DamagedRecords()
     await this.#fill(async () => {
       await core.transaction(async (transaction) => {
         const pending = await this.#pending(transaction)
@@ -161,9 +180,10 @@ export class SchemaMigration {
           ...collections.map((collection) => newWork(collection, 'rebuild', true)),
         ])
       })
-      await this.#finish(options)
+      damaged = await this.#finish(options)
       for (const collection of collections) await this.#removeStrayRows(collection)
     })
+    damaged.throwIfAny()
   }
 
   // ── structure ──────────────────────────────────────────────────────────────────────────────
@@ -318,19 +338,25 @@ export class SchemaMigration {
     else await metaTable.set(queries, 'schema_change', JSON.stringify(pending))
   }
 
-  /** Moves the data in steps, between which others can write. */
-  async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
+  /**
+   * Moves the data in steps, between which others can write.
+   *
+   * @returns records that damage of the log keeps from being folded again
+   */
+  async #finish({ onProgress }: SetSchemaOptions): Promise<DamagedRecords> {
     const core = this.#core
-    if ((await this.#pending(core.db)).length === 0) return // without a transaction, as at most starts
+    const damaged = new DamagedRecords()
+    if ((await this.#pending(core.db)).length === 0) return damaged // without a transaction, as at most starts
     for (;;) {
-      const progress = await core.transaction((transaction) => this.#moveStep(transaction))
-      if (progress === null) return
-      onProgress?.(progress)
+      const step = await core.transaction((transaction) => this.#moveStep(transaction))
+      if (step === null) return damaged
+      for (const recordId of step.damaged) damaged.add({ collection: step.progress.collection, recordId })
+      onProgress?.(step.progress)
     }
   }
 
   /** Moves the next records of the first pending work; null when there is none. */
-  async #moveStep(transaction: Transaction): Promise<SchemaProgress | null> {
+  async #moveStep(transaction: Transaction): Promise<MovedStep | null> {
     const core = this.#core
     const [work, ...others] = parsePendingWork(await metaTable.getLocked(transaction, 'schema_change'))
     if (work === undefined) return null
@@ -340,19 +366,51 @@ export class SchemaMigration {
       after: work.doneThrough,
       readsHistories: work.replays,
     })
-    const shown = rows.filter(({ state }) => state.isPurged !== true)
-    const forgotten = rows.filter(({ state }) => state.isPurged === true).map(({ recordId }) => recordId)
-    // They may have a row from before their collection was removed from the schema.
-    if (forgotten.length > 0) await core.settings.tables?.remove(transaction, collection, forgotten)
-    if (work.replays) await replayRecords(core, transaction, { collection, rows: shown })
-    else core.settings.tables?.write(transaction, collection, shown)
+    const damaged = await this.#moveRecords(transaction, work, rows.map(withState))
     const recordsDone = work.recordsDone + rows.length
     const doneThrough = rows.at(-1)?.ref ?? work.doneThrough
     await this.#setPending(
       transaction,
       isEnd ? others : [{ ...work, doneThrough, recordsDone, recordsTotal }, ...others],
     )
-    return { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
+    const progress = { collection, phase, recordsDone, recordsTotal: Math.max(recordsTotal, recordsDone) }
+    return { progress, damaged }
+  }
+
+  /** @returns ids of those that should be folded again, and cannot be */
+  async #moveRecords(
+    transaction: Transaction,
+    { collection, replays }: PendingWork,
+    records: readonly ReadRecord[],
+  ): Promise<readonly string[]> {
+    const core = this.#core
+    const forgotten = records.filter(({ state }) => state?.isPurged === true)
+    // They may have a row from before their collection was removed from the schema.
+    await this.#removeRows(
+      transaction,
+      collection,
+      forgotten.map(({ recordId }) => recordId),
+    )
+    const shown = records.filter(({ state }) => state?.isPurged !== true)
+    // The log may still have what a lost state follows from.
+    const wanted = shown.filter(({ state }) => replays || state === null)
+    const histories = await core.log.readableHistories(
+      transaction,
+      wanted.map(({ ref }) => ref),
+    )
+    const replayed = new Set(wanted.filter((record) => isReplayable(record, histories.get(record.ref))))
+    await replayRecords(core, transaction, { collection, rows: [...replayed], histories })
+    const written = shown.filter((record) => !replayed.has(record)).filter(hasState)
+    core.settings.tables?.write(transaction, collection, written)
+    return wanted.filter((record) => !replayed.has(record)).map(({ recordId }) => recordId)
+  }
+
+  async #removeRows(
+    transaction: Transaction,
+    collection: string,
+    recordIds: readonly string[],
+  ): Promise<void> {
+    if (recordIds.length > 0) await this.#core.settings.tables?.remove(transaction, collection, recordIds)
   }
 
   /** Removes rows without a record, which other programs have written, or damage has left. */
@@ -367,11 +425,29 @@ export class SchemaMigration {
           (await core.log.findRecords(collection, ids, transaction)).map(({ recordId }) => recordId),
         )
         const strays = ids.filter((id) => !known.has(id))
-        if (strays.length > 0) await core.settings.tables?.remove(transaction, collection, strays)
+        await this.#removeRows(transaction, collection, strays)
         return ids.at(-1) ?? null
       })
     }
   }
+}
+
+function withState(row: StoredRecordRow): ReadRecord {
+  try {
+    return parseStoredRecord(row)
+  } catch (error) {
+    if (isCorrupt(error)) return { ...row, state: null }
+    throw error
+  }
+}
+
+function hasState(record: ReadRecord): record is RecordRow {
+  return record.state !== null
+}
+
+/** @param history undefined: it is damaged */
+function isReplayable({ state }: ReadRecord, history: readonly Operation[] | undefined): boolean {
+  return history !== undefined && (state !== null || history.length > 0)
 }
 
 function isPendingIndex(value: unknown): value is PendingIndex {

@@ -7,6 +7,7 @@ import { BackfillQueue } from './backfill-queue.ts'
 import type { Transaction } from './database.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { readTraces } from './postgres-dropped.ts'
+import { parseStoredRecord } from './postgres-log.ts'
 import { readRecordStep } from './record-steps.ts'
 import type { Settings } from './settings.ts'
 
@@ -190,7 +191,7 @@ export class ScopeTracking {
     const compacted = await readTraces(transaction, refs)
     const noted: NotedEntries = { sequences: [], scopes: [], fields: [], keys: [], indexed: [] }
     const snapshots: PlannedEntry[] = []
-    for (const row of rows) {
+    for (const row of rows.map(parseStoredRecord)) {
       const record: RecordOfLog = {
         ...row,
         collection: tracked.collection,

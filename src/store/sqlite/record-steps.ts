@@ -1,4 +1,3 @@
-import type { RecordState } from '../../core/record/state.ts'
 import { LIMIT } from './driver.ts'
 import { decodeRecordId } from './record-id.ts'
 import type { SqliteCore } from './sqlite-core.ts'
@@ -11,7 +10,8 @@ const LENGTH_PER_STEP = 2 * 1024 * 1024
 export interface SteppedRecord {
   readonly ref: number
   readonly recordId: string
-  readonly state: RecordState
+  /** Its column, which `RecordTable.stateOf` parses. */
+  readonly stored: string
 }
 
 export interface RecordStep {
@@ -37,9 +37,9 @@ export function takeRecordStep(
   const { rows, isEnd } = readRows(core, core.collections.find(collection) ?? -1, after)
   let length = 0
   let count = 0
-  for (const [ref, recordId, state] of rows) {
-    length += state.length
-    length += take({ ref, recordId: decodeRecordId(recordId), state: core.log.records.stateOf(ref, state) })
+  for (const [ref, recordId, stored] of rows) {
+    length += stored.length
+    length += take({ ref, recordId: decodeRecordId(recordId), stored })
     count++
     if (length > LENGTH_PER_STEP) break
   }

@@ -1,9 +1,12 @@
 import { yieldToEventLoop } from '../../core/pause.ts'
 import { prepareRichText } from '../../core/record/richtext.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import { schemaFingerprint } from '../../core/schema/fingerprint.ts'
 import type { GivenSchema } from '../../core/schema/given-schema.ts'
 import { parseSchema } from '../../core/schema/parse-schema.ts'
 import type { SchemaDefinition } from '../../core/schema/types.ts'
+import { isCorrupt } from '../damage/corrupt.ts'
+import { DamagedRecords } from '../damage/damaged-records.ts'
 import { describeStep, renderStep } from '../materialize/ddl.ts'
 import { withEarlierFields } from '../materialize/earlier-fields.ts'
 import { mergeWork, newWork, type PendingWork, stillFilling, workOf } from '../materialize/pending-work.ts'
@@ -123,8 +126,9 @@ export class SchemaMigration {
       ])
     })
     this.#core.useSchema(schema)
-    await this.#finish(options)
+    const damaged = await this.#finish(options)
     for (const collection of collections) await this.#removeStrayRows(collection)
+    damaged.throwIfAny()
   }
 
   #isUpToDate(schema: SchemaDefinition): boolean {
@@ -166,26 +170,31 @@ export class SchemaMigration {
     else this.#core.meta.set('schema_change', JSON.stringify(pending))
   }
 
-  /** Works in steps, between which others may write. */
-  async #finish({ onProgress }: SetSchemaOptions): Promise<void> {
+  /**
+   * Works in steps, between which others may write.
+   *
+   * @returns records that damage of the log keeps from being folded again
+   */
+  async #finish({ onProgress }: SetSchemaOptions): Promise<DamagedRecords> {
     const { writes, runtime } = this.#core
-    if (this.#pending().length === 0) return // as at most starts; saves a transaction
+    const damaged = new DamagedRecords()
+    if (this.#pending().length === 0) return damaged // as at most starts; saves a transaction
     for (;;) {
-      const progress = await writes.run(() => this.#moveStep())
-      if (progress === null) return
+      const progress = await writes.run(() => this.#moveStep(damaged))
+      if (progress === null) return damaged
       onProgress?.(progress)
       await yieldToEventLoop(runtime)
     }
   }
 
   /** Moves the next records of the first pending work; null when nothing is pending. */
-  #moveStep(): SchemaProgress | null {
+  #moveStep(damaged: DamagedRecords): SchemaProgress | null {
     const [work, ...others] = this.#pending()
     if (work === undefined) return null
     const { collection, phase } = work
     const recordsTotal = work.recordsTotal ?? this.#countRecords(collection)
     const step = takeRecordStep(this.#core, collection, work.doneThrough, (record) =>
-      this.#moveRecord(work, record),
+      this.#moveRecord(work, record, damaged),
     )
     const recordsDone = work.recordsDone + step.count
     const doneThrough = step.through ?? work.doneThrough
@@ -194,18 +203,37 @@ export class SchemaMigration {
   }
 
   /** @returns the length of what it has read of the log */
-  #moveRecord({ collection, replays }: PendingWork, record: SteppedRecord): number {
+  #moveRecord(
+    { collection, replays }: PendingWork,
+    { ref, recordId, stored }: SteppedRecord,
+    damaged: DamagedRecords,
+  ): number {
     const core = this.#core
-    const { recordId, state } = record
-    if (state.isPurged === true) {
+    const state = this.#readState(ref, stored)
+    if (state?.isPurged === true) {
       core.tables?.remove(collection, recordId) // its row may date from before the collection left the schema
       return 0
     }
-    if (!replays) {
-      core.tables?.write(collection, recordId, state)
-      return 0
+    if (replays || state === null) {
+      try {
+        return replayStoredRecord(core, { collection, recordId, ref, state })
+      } catch (error) {
+        if (!isCorrupt(error)) throw error
+        damaged.add({ collection, recordId }) // others go on, and so does the server
+      }
     }
-    return replayStoredRecord(core, { collection, ...record })
+    if (state !== null) core.tables?.write(collection, recordId, state)
+    return 0
+  }
+
+  /** null where it cannot be read: the log may still have what it follows from. */
+  #readState(ref: number, stored: string): RecordState | null {
+    try {
+      return this.#core.log.records.stateOf(ref, stored)
+    } catch (error) {
+      if (isCorrupt(error)) return null
+      throw error
+    }
   }
 
   #countRecords(collection: string): number {

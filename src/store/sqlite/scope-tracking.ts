@@ -1,4 +1,5 @@
 import { yieldToEventLoop } from '../../core/pause.ts'
+import type { RecordState } from '../../core/record/state.ts'
 import type { PlannedEntry } from '../append/batch-overlay.ts'
 import { backfillRecord } from '../delivery/backfill-record.ts'
 import { mayTrack, type TrackedField } from '../delivery/tracked-fields.ts'
@@ -150,7 +151,8 @@ export class ScopeTracking {
     const { through, isEnd } = takeRecordStep(this.#core, collection, indexedThrough, (record) => {
       records++
       const entries = this.#core.log.entriesOfRecord(record.ref)
-      this.#indexRecord(tracked, { ...record, entries }, trackedAfter)
+      const state = this.#core.log.records.stateOf(record.ref, record.stored)
+      this.#indexRecord(tracked, { ...record, state, entries }, trackedAfter)
       return entries.reduce((sum, { wireJson }) => sum + wireJson.length, 0)
     })
     return { records, isLast: this.#setProgress(tracked, through ?? indexedThrough, isEnd) }
@@ -158,7 +160,10 @@ export class ScopeTracking {
 
   #indexRecord(
     tracked: TrackedField,
-    { entries, ...stepped }: SteppedRecord & { readonly entries: readonly LogEntry[] },
+    {
+      entries,
+      ...stepped
+    }: SteppedRecord & { readonly state: RecordState; readonly entries: readonly LogEntry[] },
     trackedAfter: number,
   ): void {
     const core = this.#core
