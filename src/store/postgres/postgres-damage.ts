@@ -20,6 +20,7 @@ import type { MaterializedRecord } from '../store.ts'
 import { findDamagedPages } from './damaged-pages.ts'
 import type { Queries } from './database.ts'
 import { metaTable } from './meta-table.ts'
+import { findMissingIndexes } from './missing-indexes.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { PAGE_OF_ROWS } from './postgres-log.ts'
@@ -61,8 +62,13 @@ export class PostgresDamageSource implements DamageSource {
         ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
       [[settings.serverNodeId, ...settings.formerNodeIds]],
     )
-    const pages = await findDamagedPages(db, Object.keys(this.schema?.collections ?? {}))
-    const damage = [...pages, ...ahead.map((claim) => damageOfClaim(...claim))]
+    const collections = Object.keys(this.schema?.collections ?? {})
+    const pages = await findDamagedPages(db, collections)
+    const damage = [
+      ...pages,
+      ...(await findMissingIndexes(db, collections)),
+      ...ahead.map((claim) => damageOfClaim(...claim)),
+    ]
     if (checksums?.[0] === 'on') return damage
     const problem = 'data checksums are off, so that PostgreSQL does not notice a damaged page (pg_checksums)'
     return [...damage, { place: 'the database', problem, isCertain: false }]
