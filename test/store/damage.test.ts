@@ -320,6 +320,11 @@ describe.each([
       place: /^row 1 of _kora_tracked: as it is, "todos.userIe": its index holds row \d+ of the log/,
     },
     {
+      what: 'an operation without a record',
+      sql: `DELETE FROM _kora_records WHERE id = (SELECT record FROM _kora_operations WHERE seq = 4)`,
+      place: /^row 4 of the log: its record is missing$/,
+    },
+    {
       what: 'a missing operation',
       sql: 'DELETE FROM _kora_operations WHERE seq = 3',
       place: /^the log: \d+ operations stored, \d+ of them found/,

@@ -42,7 +42,8 @@ export interface StoredRow {
   readonly sequenceNumber: number
   readonly wallTime: number
   readonly collection: string
-  readonly recordId: string
+  /** null: the store has no record under the number that the row gives. */
+  readonly recordId: string | null
   readonly wireJson: string
   /** True where the index finds it by another id than that of its operation. */
   readonly hasOtherId: boolean

@@ -103,6 +103,7 @@ function problemOfRow(row: StoredRow, previous: number): string | null {
   if (row.checksum === 'differs') return 'its checksum does not fit what it holds'
   const operation = parseObject(row.wireJson)
   if (operation === null) return 'what it holds is not an operation'
+  if (row.recordId === null) return 'its record is missing'
   for (const name of ['nodeId', 'sequenceNumber', 'collection', 'recordId'] as const) {
     if (operation[name] !== row[name]) return `its ${name} is not that of the operation it holds`
   }

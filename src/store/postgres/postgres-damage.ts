@@ -279,7 +279,7 @@ function readColumns(row: ColumnsRow): ReadColumns | UnreadableRow {
       sequenceNumber,
       wallTime,
       collection,
-      recordId: recordId === null ? '' : decodeRecordId(recordId),
+      recordId: recordId === null ? null : decodeRecordId(recordId),
       wireJson,
       hasOtherId: !isIdOf(id.toString('hex'), deliverySequence, operationIdOf(wireJson)),
       checksum: 'none' as const,

@@ -200,7 +200,7 @@ export class SqliteDamageSource implements DamageSource {
   }
 
   #toStoredRow(row: TimedEntryRow): StoredRow | UnreadableRow {
-    const [seq, node, sequenceNumber, , collection, kind, , wireJson, , wallTime] = row
+    const [seq, node, sequenceNumber, record, collection, kind, , wireJson, , wallTime] = row
     try {
       const operationId = operationIdOf(wireJson)
       const name = this.#core.collections.nameOf(collection)
@@ -211,7 +211,7 @@ export class SqliteDamageSource implements DamageSource {
         sequenceNumber,
         wallTime,
         collection: name,
-        recordId: recordIdOf(wireJson),
+        recordId: this.#statements.hasRecord.get(record) === undefined ? null : recordIdOf(wireJson),
         wireJson,
         hasOtherId: !this.#isFoundById(seq, operationId),
         checksum: isDamaged(row) ? 'differs' : 'fits',
@@ -267,6 +267,7 @@ function prepareStatements({ db, log }: SqliteCore) {
         `SELECT id, collection, record_id, state FROM _kora_records WHERE id > ? ORDER BY id ${LIMIT}`,
       )
       .raw(),
+    hasRecord: db.prepare<[number], unknown>('SELECT 1 FROM _kora_records WHERE id = ?'),
     byId: db.prepare<[number, number], number>(
       'SELECT 1 FROM _kora_operation_ids WHERE id_key = ? AND seq = ?',
     ),
