@@ -8,6 +8,8 @@ const SHARING = [
   'conformance',
   'core',
   'dashboard',
+  'docs',
+  'e2e',
   'http',
   'protocol',
   'store',

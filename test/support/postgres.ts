@@ -39,7 +39,7 @@ export function setup(): () => Promise<void> {
 }
 
 /**
- * Where the shared server keeps its files: in memory where there is room. A store is some sixty files, and to make and
+ * Where the shared server keeps its files: in memory where there is room. A store is dozens of files, and to make and
  * to delete them takes longer on a disk than all else that a test wants of its store.
  */
 function sharedParent(): string {
