@@ -112,7 +112,7 @@ function Dashboard({ token, onRefused }: DashboardProperties): JSX.Element {
       default:
         return (
           <Gate title="There is no such page">
-            <a href="#/overview">To the overview</a>
+            <a href="#/overview">Go to the overview</a>
           </Gate>
         )
     }

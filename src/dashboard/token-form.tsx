@@ -43,8 +43,8 @@ export function TokenForm({ problem, onToken }: TokenFormProperties): JSX.Elemen
         {isWaiting ? 'Asking…' : 'Open the dashboard'}
       </button>
       <p id="token-help" class="quiet">
-        It is in the configuration as <code>admin.adminToken</code>, or in <code>KORA_ADMIN_TOKEN</code>. This
-        page keeps it until it is closed or reloaded.
+        The admin token is in the configuration as <code>admin.adminToken</code>, or in the environment as{' '}
+        <code>KORA_ADMIN_TOKEN</code>. This page keeps it until you close or reload the page.
       </p>
     </form>
   )

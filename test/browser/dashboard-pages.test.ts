@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDevice } from '../support/device.ts'
 import { findChromium } from '../support/find-chromium.ts'
 import { OperationAuthor, recordIdOf, requestOf } from '../support/operation-author.ts'
-import { openBrowser } from './chromium.ts'
-import { openDashboard, type Served, serve, UNTIL_MS } from './served-dashboard.ts'
+import { openBrowser, openPage } from './chromium.ts'
+import { ADMIN_TOKEN, enterToken, openDashboard, type Served, serve, UNTIL_MS } from './served-dashboard.ts'
 
 /** Of text and what is behind it. @see WCAG 2.2, 1.4.3 */
 const MIN_CONTRAST = 4.5
@@ -92,6 +92,45 @@ describe.skipIf(!hasChromium)('the pages of the dashboard', () => {
       return page.locator('.page-title').textContent()
     }
     await expect.poll(refreshed, { timeout: UNTIL_MS, interval: 500 }).toContain(`${before + 1} records`)
+  })
+
+  test('another order or filter reads the number of records again', async () => {
+    await using watched = await openDashboard(browser, served)
+    const { page } = watched
+    await page.goto(`${served.url}#/records/todos`)
+    const title = page.locator('.page-title')
+    await title.getByText(/^\d+ records?$/).waitFor()
+    const before = Number.parseInt((await title.getByText(/^\d+ records?$/).textContent()) ?? '', 10)
+    const author = new OperationAuthor('node-order', Date.now())
+    await served.store.append([requestOf(author.insert(recordIdOf('order'), { title: 'order' }))])
+
+    // the server holds a count for a while
+    const reordered = async (): Promise<string | null> => {
+      await page.locator('th', { hasText: 'title' }).getByRole('button').click()
+      return title.textContent()
+    }
+    await expect.poll(reordered, { timeout: UNTIL_MS, interval: 500 }).toContain(`${before + 1} records`)
+  })
+
+  test('the axis of the connections counts whole ones', async () => {
+    await using watched = await openPage(browser)
+    const { page } = watched
+    await page.addInitScript(() => {
+      const { fillText } = CanvasRenderingContext2D.prototype
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        this.canvas.dataset.drawn = `${this.canvas.dataset.drawn ?? ''} ${text}`
+        fillText.call(this, text, ...place)
+      }
+    })
+    await page.goto(served.url)
+    await enterToken(page, ADMIN_TOKEN)
+
+    const canvas = page.locator('.chart', { hasText: 'Connections' }).locator('canvas')
+    const drawn = async (): Promise<readonly string[]> =>
+      ((await canvas.getAttribute('data-drawn')) ?? '').split(' ').filter((text) => /^\d+$/.test(text))
+    await expect.poll(drawn, { timeout: UNTIL_MS }).toContain('1')
+
+    expect((await drawn()).join()).not.toContain('1,1')
   })
 
   test('the search of sessions is that of the address', async () => {

@@ -66,7 +66,7 @@ describe.skipIf(!hasChromium)('the dashboard in a browser', () => {
     await page.goto(served.url)
 
     await enterToken(page, 'wrong')
-    await page.getByText('The token is not the one').waitFor()
+    await page.getByText('This token does not open this endpoint.').waitFor()
     await enterToken(page, 'žeton')
     await page.getByText('The token has a character that cannot be sent').waitFor()
     await enterToken(page, ADMIN_TOKEN)

@@ -16,14 +16,20 @@ export interface ChartProperties {
   readonly times: readonly number[]
   readonly series: readonly ChartSeries[]
   readonly format: (value: number) => string
+  /** True for values that are counted: no line of the grid stands between two of them. */
+  readonly isWhole?: boolean
 }
 
 const HEIGHT = 170
 /** Shortest span of the axis, so that a fresh server does not look restless. */
 const SHORTEST_SPAN_SECONDS = 120
+/** Distances between lines of the grid: 1, 2, 5, 10, 20, … */
+const WHOLE_STEPS = Array.from({ length: 10 }, (_, power) =>
+  [1, 2, 5].map((step) => step * 10 ** power),
+).flat()
 
 /** Lines over time. Shows the newest values, or those at the pointer. */
-export function Chart({ title, times, series, format }: ChartProperties): JSX.Element {
+export function Chart({ title, times, series, format, isWhole = false }: ChartProperties): JSX.Element {
   const holder = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
   const [pointed, setPointed] = useState<number | null>(null)
@@ -34,7 +40,11 @@ export function Chart({ title, times, series, format }: ChartProperties): JSX.El
   useEffect(() => {
     const element = holder.current
     if (element === null) return
-    const chart = new uPlot(optionsOf(element, { series, format, onPoint: setPointed }), [[]], element)
+    const chart = new uPlot(
+      optionsOf(element, { series, format, isWhole, onPoint: setPointed }),
+      [[]],
+      element,
+    )
     plot.current = chart
     const observer = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: HEIGHT }))
     observer.observe(element)
@@ -76,10 +86,11 @@ function valueText(value: number | null | undefined, format: (value: number) => 
 interface PlotParts {
   readonly series: readonly ChartSeries[]
   readonly format: (value: number) => string
+  readonly isWhole: boolean
   readonly onPoint: (index: number | null) => void
 }
 
-function optionsOf(element: HTMLElement, { series, format, onPoint }: PlotParts): uPlot.Options {
+function optionsOf(element: HTMLElement, { series, format, isWhole, onPoint }: PlotParts): uPlot.Options {
   const style = getComputedStyle(element)
   const colourOf = (name: string): string => style.getPropertyValue(`--${name}`).trim()
   const axis = {
@@ -100,7 +111,13 @@ function optionsOf(element: HTMLElement, { series, format, onPoint }: PlotParts)
     },
     axes: [
       { ...axis, size: 26, space: 90, values: (_plot, values) => values.map((at) => formatClock(at * 1000)) },
-      { ...axis, size: 54, space: 36, values: (_plot, values) => values.map(format) },
+      {
+        ...axis,
+        size: 54,
+        space: 36,
+        values: (_plot, values) => values.map(format),
+        ...(isWhole && { incrs: WHOLE_STEPS }),
+      },
     ],
     series: [
       {},

@@ -120,7 +120,13 @@ function Charts({ live: { samples } }: { live: Live }): JSX.Element {
         format={formatRate}
       />
       <Chart title="Time to acknowledge" times={charts.times} series={charts.latency} format={formatMs} />
-      <Chart title="Connections" times={charts.times} series={charts.connections} format={formatShort} />
+      <Chart
+        title="Connections"
+        times={charts.times}
+        series={charts.connections}
+        format={formatShort}
+        isWhole
+      />
     </div>
   )
 }

@@ -200,7 +200,7 @@ function Entry({ operation }: { operation: ShownOperation }): JSX.Element {
                 )}
                 <Value value={change.value} />
                 {change.atomic !== null && <span class="tag">{change.atomic}</span>}
-                {change.isCurrent && <span class="tag now">now</span>}
+                {change.isCurrent && <span class="tag now">latest</span>}
               </dd>
             </div>
           ))}

@@ -55,7 +55,7 @@ export function RecordsView({
         <Waiting loaded={collections} />
         {collections.answer !== null && (
           <Empty title="There is no such collection">
-            <a href="#/records">To the collections there are</a>
+            <a href="#/records">All collections</a>
           </Empty>
         )}
       </>
@@ -65,7 +65,7 @@ export function RecordsView({
     <CollectionView
       collection={collection}
       question={questionOf(parameters)}
-      onRefresh={collections.reload}
+      onRecount={collections.reload}
     />
   )
 }
@@ -73,11 +73,12 @@ export function RecordsView({
 function CollectionView({
   collection,
   question,
-  onRefresh,
+  onRecount,
 }: {
   collection: ShownCollection
   question: RecordsQuestion
-  onRefresh: () => void
+  /** Reads the numbers of records again, which would otherwise be older than the records below them. */
+  onRecount: () => void
 }): JSX.Element {
   const { name } = collection
   const fields = [...RECORD_FIELDS, ...collection.fields.filter(({ isFilterable }) => isFilterable)]
@@ -94,10 +95,11 @@ function CollectionView({
   })
   const ask = (change: Partial<RecordsQuestion>): void => {
     const { offset: nextOffset, ...rest } = { ...question, offset: 0, ...change }
+    onRecount()
     navigate(href(['records', name], { ...rest, offset: String(nextOffset) }))
   }
   const refresh = (): void => {
-    onRefresh() // the collection's number of records
+    onRecount()
     loaded.reload()
   }
   const isFiltered = Object.keys(where).length > 0

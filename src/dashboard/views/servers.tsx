@@ -46,7 +46,7 @@ export function ServersView({ live }: { live: Live }): JSX.Element {
         </table>
       )}
       {answer !== null && !answer.isShared && (
-        <p class="quiet">This store belongs to one process. Several servers share one PostgreSQL database.</p>
+        <p class="quiet">Only servers that share a PostgreSQL database are listed together.</p>
       )}
       {live.overview !== null && <ThisServer overview={live.overview} />}
     </>

@@ -78,7 +78,7 @@ export class OperationsAccess {
     // Digests are of equal length, so the comparison does not reveal where two tokens differ.
     if (timingSafeEqual(digest(token), expected)) return null
     this.#guesses.count(address)
-    return unauthorized('The token is not the one of this endpoint.')
+    return unauthorized('This token does not open this endpoint.')
   }
 
   #refuseWithoutToken(request: IncomingMessage, area: OperatorArea): AccessRefusal | null {

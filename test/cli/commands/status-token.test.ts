@@ -52,7 +52,7 @@ test('a token with spaces between its words opens the server, and only as a whol
   }
   expect(cut.stdout).not.toContain('total operations')
   expect(cut.stderr).toBe(
-    'Only the health is shown, because the server did not give its status: The token is not the one of this endpoint. ' +
+    'Only the health is shown, because the server did not give its status: This token does not open this endpoint. ' +
       'Give the admin token of the server with --token, or in KORA_ADMIN_TOKEN.\n',
   )
 })
