@@ -30,16 +30,16 @@ export default defineConfig({
 })
 \`\`\`
 
-When the file also configures the development tools of a Kora app, the options of the server stand under the key
-\`server\`; a \`schema\` beside it serves the server too. Any other option of the server is of no effect there: unless
-\`server\` has one of that name, it is warned of, and \`auth\`, \`admin\` and \`tls\` are mistakes. \`auth\` is only warned
-of where \`KORA_AUTH_SECRET\` or \`KORA_JWKS_URL\` is set, \`admin\` where \`KORA_ADMIN_TOKEN\` is.
+When the file also configures the development tools of a Kora app, put the options of the server under the key
+\`server\`. A \`schema\` beside it serves the server too. Any other option of the server has no effect there: unless
+\`server\` has one of the same name, the server warns of it, and refuses \`auth\`, \`admin\` and \`tls\`. It only warns of
+\`auth\` if \`KORA_AUTH_SECRET\` or \`KORA_JWKS_URL\` is set, and of \`admin\` if \`KORA_ADMIN_TOKEN\` is.
 
-A file that is there and cannot be read is an error, and so is a \`.env\` beside it: a folder of that name, a link to nothing, text
-that is not UTF-8. So is a configuration that says nothing: an empty file, one of comments alone, a script without a default
-export (of CommonJS, without anything in \`module.exports\`). \`{}\` says that nothing is changed. The server never starts as if
-the file were not there. A folder \`.env\` that holds something else is left alone, with a warning; a \`package.json\` without
-the key \`kora\` without one, also in Latin-1.
+A file that exists but cannot be read is an error: a folder of that name, a link to nothing, text that is not UTF-8. The same
+goes for a \`.env\` beside it, but a folder \`.env\` with something in it is left alone, with a warning. A \`package.json\`
+without the key \`kora\` is left alone without a warning, also in Latin-1. A configuration that says nothing is an error, too:
+an empty file, a file of comments alone, a script without a default export (in CommonJS, without anything in
+\`module.exports\`). \`{}\` is one that changes nothing. The server never starts as if the file were not there.
 
 JSON and YAML files get completion in editors from \`config/kora.config.schema.json\` in the package:
 \`"$schema": "./node_modules/kora-server/config/kora.config.schema.json"\`.
@@ -54,9 +54,9 @@ limits.maxOpPerMinute: unknown, did you mean maxOpsPerMinute?
 
 **Order.** A flag wins over an environment variable, that over a \`.env\` file beside the configuration, that over the
 configuration, and that over the default. \`kora-server check --print-config\` shows every value and where it came from.
-\`process.env\` of the server holds what is in that \`.env\` as well, unless the environment has it: a configuration in TypeScript
-or JavaScript finds it there (\`secret: process.env.AUTH_SECRET\`), and so do its functions and the files that it names, whenever
-they run.
+\`process.env\` of the server also holds the variables of that \`.env\` that the environment lacks. A configuration in
+TypeScript or JavaScript finds them there (\`secret: process.env.AUTH_SECRET\`), and so do its functions and the files that it
+names, whenever they run.
 
 **Paths** in the configuration, and in its \`.env\`, are relative to the configuration file; those in flags and
 environment variables are relative to the working directory.
@@ -66,12 +66,13 @@ Sizes are bytes.`
 
 const ENVIRONMENT_HEAD = `## Environment variables
 
-A variable that is set to nothing counts as not set. \`DATABASE_URL\` selects the PostgreSQL store, whatever the
-file says, and \`KORA_DB\` the SQLite store, unless the file's \`store.driver\` names another. \`KORA_AUTH_SECRET\` and \`KORA_JWKS_URL\` take the place of the keys in the file;
-without any \`auth\` in the file, the first selects the mode \`kora\` and the second the mode \`jwt\`. Setting one that the
-mode in the file does not use is an error: otherwise a server could be open that its operator believes closed. \`kora-server check\` names any
-other of these variables that is set and not used; it and \`start\` warn of a variable that is named much like one of them
-(\`KORA_AUTH_SECERT\`), unless the file is a script that gives the option: it may have read the variable by itself.`
+A variable that is empty counts as not set. \`DATABASE_URL\` selects the PostgreSQL store, whatever the file says, and
+\`KORA_DB\` the SQLite store, unless the file's \`store.driver\` names another. \`KORA_AUTH_SECRET\` and \`KORA_JWKS_URL\` take
+the place of the keys in the file. Without any \`auth\` in the file, the first selects the mode \`kora\` and the second the mode
+\`jwt\`. Setting one that the mode in the file does not use is an error: otherwise a server could be open that its operator
+believes closed. \`kora-server check\` names any other of these variables that is set and not used. It and \`start\` also warn
+of a variable with a name much like one of these (\`KORA_AUTH_SECERT\`), unless the file is a script that sets the option:
+the script may have read the variable itself.`
 
 function sections(): string[] {
   const isTopValue = (option: ConfigOption) => 'type' in option && !option.path.includes('.')

@@ -20,9 +20,9 @@ Three places tell what is wrong:
 
 Commands exit with 0 when they are done, with 1 when they failed at their work, and with 2 when what they were given is wrong.
 
-## By what is seen
+## By symptom
 
-${markdownTable(['What is seen', 'Where to look'], SYMPTOMS)}
+${markdownTable(['Symptom', 'Where to look'], SYMPTOMS)}
 
 ## Errors of the server and of the commands
 
@@ -88,7 +88,7 @@ const SYMPTOMS: readonly (readonly [string, string])[] = [
   ],
   [
     'A change stays on one device',
-    'the dashboard, under *Refused operations*, or the log at `debug`: the operation was refused by name, see [below](#refused-operations)',
+    'the dashboard, under *Refusals*, or the log at `debug`: the operation was refused by name, see [below](#refused-operations)',
   ],
   [
     'Who changed a record, and when',

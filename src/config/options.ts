@@ -362,10 +362,10 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: duration(10 * MINUTE_MS, { minMs: MIN_TIMEOUT_MS }),
     default: `${DEFAULT_SYNC_LIMITS.handshakeTimeoutMs / 1000}s`,
     help:
-      'Time for each step of opening a connection: for TLS; for the headers of a request, of any on the port; and for ' +
-      'a session, from the upgrade or the first POST to its accepted handshake; a POST before that has as long for its ' +
-      'body. TLS and headers have 20 s at most. ' +
-      'Where it is short, slow networks do not reach the dashboard and the routes of the app either.',
+      'Time for each step of opening a connection: for TLS; for the headers of any request on the port; and for a ' +
+      'session, from the upgrade or the first POST until its handshake is accepted. The body of a POST before that ' +
+      'has as long. TLS and headers have 20 s at most. If this is short, clients on slow networks do not reach the ' +
+      'dashboard and the routes of the app either.',
   },
   {
     path: 'limits.idleTimeout',
@@ -378,19 +378,20 @@ export const OPTIONS: readonly ConfigOption[] = [
     type: integer(SYNC_LIMIT_RANGES.maxBufferedBytes),
     default: DEFAULT_SYNC_LIMITS.maxBufferedBytes,
     help:
-      'Bytes that one connection may leave unread before delivery to it waits, and what it sends to be stored, with ' +
-      '1,000 for each message, which is about what one takes in memory beside them. One that stays there for 30 s, ' +
-      'in which it takes less than a 64th of it, is closed, and one with four times as much, for answers, at once, or ' +
-      'twice as much beside one long message; its client comes back and goes on.',
+      'Bytes that one connection may leave unread. Above that, delivery to it waits, and so does storing what it ' +
+      'sends. Each message counts 1,000 bytes more, about what it takes in memory besides. A connection that stays ' +
+      'above for 30 s, and takes less than a 64th of this meanwhile, is closed. Answers are sent all the same: one ' +
+      'that leaves four times as much unread, or twice as much beside one long message, is closed at once. Its client ' +
+      'comes back and goes on.',
   },
   {
     path: 'limits.maxFeedBytes',
     type: integer(SYNC_LIMIT_RANGES.maxFeedBytes),
     default: DEFAULT_SYNC_LIMITS.maxFeedBytes,
     help:
-      'Bytes of the newest operations that are kept in memory for clients that have yet to be sent them; clients ' +
-      'further behind are served from the store. As much again, but 4 MiB at most, stays until it is let go of, ' +
-      'within a second.',
+      'Bytes of the newest operations that are kept in memory for clients that have yet to receive them. Clients ' +
+      'further behind are served from the store. Up to as much again, 4 MiB at most, stays in memory for up to a ' +
+      'second longer.',
   },
   {
     path: 'limits.maxQueuedBytes',

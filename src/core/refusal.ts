@@ -10,7 +10,7 @@ export const REFUSAL_CODES = {
   },
   INVALID_TIMESTAMP: {
     meaning: "The operation's clock reading is out of range or ahead of the server's clock.",
-    remedy: 'Set the clock of the device; what is written from then on is taken.',
+    remedy: 'Set the clock of the device; what is written from then on is accepted.',
     retriable: false,
   },
   OPERATION_TOO_LARGE: {
@@ -51,7 +51,7 @@ export const REFUSAL_CODES = {
   VALIDATION_ERROR: {
     meaning: "The application's own validateOperation threw an error, or returned no verdict.",
     remedy:
-      "Look at the server's log for the error and mend validateOperation. The device has given the operation up.",
+      "Look at the server's log for the error and correct validateOperation. The device has given the operation up.",
     retriable: true,
   },
 } as const satisfies Record<string, RefusalCodeInfo>

@@ -27,7 +27,7 @@ export function addRevokeCommand(program: Command, context: CommandContext): voi
     .summary('refuse the tokens of a user or device, and end its connections')
     .description(
       'Refuses tokens that were issued before now, on every server of the database, also after a restart. Open ' +
-        'connections end within seconds. Tokens that are issued later are taken. Tokens that do not say when they ' +
+        'connections end within seconds. Tokens that are issued later are accepted. Tokens that do not say when they ' +
         'were issued are refused until --undo.',
     )
     .option('--user <id>', 'the tokens of this user')
@@ -104,7 +104,7 @@ async function undoRevocation(
   if (!wasRevoked) setExitCode(EXIT_FAILED)
   await terminal.stderr.write(
     wasRevoked
-      ? `Tokens of ${describe(subject)} are taken again.\n`
+      ? `Tokens of ${describe(subject)} are accepted again.\n`
       : `Nothing is revoked for ${describe(subject)}. --list shows what is.\n`,
   )
 }
