@@ -62,14 +62,14 @@ export const LOG_EVENTS = {
     message: 'connections did not drain in time and are cut',
     fields: ['timeoutMs', 'sessions'],
     advice:
-      'Nothing is lost: their clients send again. Raise `shutdownTimeout` (of the library, `stopTimeoutMs`) where it is frequent.',
+      'Nothing is lost: their clients send again. Raise `shutdownTimeout` (of the library, `stopTimeoutMs`) if it happens often.',
   },
   writesTimedOut: {
     level: 'warn',
     message: 'the store did not take the last writes in time',
     fields: ['timeoutMs'],
     advice:
-      'Clients send theirs again. What the application has written through `kora` was not confirmed: write it again. See why the store does not answer.',
+      'Clients send theirs again. What the application has written through `kora` was not confirmed: write it again. Find out why the store does not answer.',
   },
   stopFailed: {
     level: 'error',
@@ -141,7 +141,7 @@ export const LOG_EVENTS = {
     message: 'client does not acknowledge what it was sent',
     fields: ['sessionId', 'nodeId', 'acknowledgedSequence', 'sentSequence'],
     advice:
-      'Nothing: the connection is closed, and the client goes on where it stopped. Where it is always the same node, its app cannot apply an operation.',
+      'Nothing: the connection is closed, and the client goes on where it stopped. If it is always the same node, its app cannot apply an operation.',
   },
   batchMissing: {
     level: 'warn',
@@ -165,14 +165,14 @@ export const LOG_EVENTS = {
     level: 'error',
     message: 'an HTTP request met a programming error',
     fields: ['path', 'err'],
-    advice: 'Mend the route of the app that `path` names, or report `err`.',
+    advice: 'Correct the route of the app that `path` names, or report `err`.',
   },
   bodiesCut: {
     level: 'warn',
     message: 'no room for more bodies of strangers, the slowest were cut',
     fields: ['bodies', 'path', 'remoteAddress'],
     advice:
-      '`bodies` were cut since the last such line, this one last. Where it stays, let the proxy read bodies whole before it passes them on, or block who sends them.',
+      '`bodies` were cut since the last such line, this one last. If it goes on, let the proxy read bodies whole before it passes them on, or block those who send them.',
   },
   tlsReloaded: {
     level: 'info',
@@ -184,14 +184,14 @@ export const LOG_EVENTS = {
     message: 'the changed certificate cannot be used; the last one stays',
     fields: ['err'],
     advice:
-      'It is tried again shortly, as one of the files may still be old. Where it stays, see that both are PEM and belong together.',
+      'It is tried again shortly, as one of the files may still be old. If it stays so, check that both are PEM and belong together.',
   },
   transportThrew: {
     level: 'warn',
     message: "the application's transport threw an error; its session ended",
     fields: ['sessionId', 'err'],
     advice:
-      '`err` names the method. Where the socket was gone, the transport is to say so by `isConnected()` and `onClose`.',
+      '`err` names the method. If the socket was gone, the transport has to say so by `isConnected()` and `onClose`.',
   },
   transportFailed: {
     level: 'debug',
@@ -202,7 +202,7 @@ export const LOG_EVENTS = {
     level: 'error',
     message: 'validateOperation failed; the operation was refused',
     fields: ['sessionId', 'operationId', 'err'],
-    advice: 'Mend `validateOperation` of the app. The client was told, and has given the operation up.',
+    advice: 'Correct `validateOperation` of the app. The client was told, and has given the operation up.',
   },
   authFailed: {
     level: 'info',
@@ -223,14 +223,14 @@ export const LOG_EVENTS = {
     level: 'warn',
     message: 'revocations could not be read; tried again shortly',
     fields: ['err'],
-    advice: 'Until it succeeds, sessions that are revoked go on. See that the store can be read.',
+    advice: 'Until it succeeds, sessions that are revoked go on. Check that the store can be read.',
   },
   logReplaced: {
     level: 'warn',
     message: 'another log has taken the place of the one before; clients are sent back to start over',
     fields: ['sessions'],
     advice:
-      'Nothing, where a restore was meant (see [backups.md](backups.md#restoring)), or a replica has taken over that lacked the newest commits (see [postgres.md](postgres.md#durability)).',
+      'Nothing, if a restore was meant (see [backups.md](backups.md#restoring)), or a replica has taken over that lacked the newest commits (see [postgres.md](postgres.md#durability)).',
   },
   backupWritten: {
     level: 'info',
@@ -256,7 +256,7 @@ export const LOG_EVENTS = {
     level: 'error',
     message: 'compaction failed',
     fields: ['err'],
-    advice: '`err` says why. It is tried again by itself.',
+    advice: '`err` says why. The server tries again by itself.',
   },
   backupFailed: {
     level: 'error',
@@ -274,20 +274,21 @@ export const LOG_EVENTS = {
     level: 'warn',
     message: 'nothing of an export was taken for a minute, it was ended',
     fields: [],
-    advice: 'See what keeps the program that exports, or the network. Export again.',
+    advice: 'Find out what holds up the program that exports, or the network. Export again.',
   },
   backupOfNothing: {
     level: 'warn',
     message: 'the log is empty; no backup was written, and the earlier ones stay',
     fields: ['target'],
     advice:
-      'See that the server has the database that it should have. Where its data is lost, [restore](backups.md#restoring) a backup.',
+      'Check that the server has the right database. If its data is lost, [restore](backups.md#restoring) a backup.',
   },
   backupsAhead: {
     level: 'warn',
     message: 'backups bear a time that is yet to come; they count as the oldest',
     fields: ['files'],
-    advice: 'Nothing, where the clock of the server was wrong and is right again. They go before others.',
+    advice:
+      'Nothing, if the clock of the server was wrong and is right again. They are removed before others.',
   },
   backupsNotRemoved: {
     level: 'warn',
@@ -305,7 +306,7 @@ export const LOG_EVENTS = {
     message: "the application's authentication code failed",
     fields: ['sessionId', 'remoteAddress', 'callback', 'err', 'problem'],
     advice:
-      'Mend the function that `callback` names. Whoever it was asked for was not let in, and comes back.',
+      'Correct the function that `callback` names. Whoever it was asked for was not let in, and comes back.',
   },
   jwksFetched: {
     level: 'debug',
@@ -317,7 +318,7 @@ export const LOG_EVENTS = {
     message: 'JWKS could not be fetched',
     fields: ['url', 'reason', 'hasKeys'],
     advice:
-      'See that the server reaches `url`. Until then tokens are judged by the keys of the last time (`hasKeys`), or refused.',
+      'Check that the server reaches `url`. Until then tokens are judged by the keys that were fetched last (`hasKeys`), or refused.',
   },
   presenceFailed: {
     level: 'error',
@@ -357,7 +358,7 @@ export const LOG_EVENTS = {
     message: 'waiting for transactions of others on the database',
     fields: ['store', 'reason'],
     advice:
-      'Nothing, where they end by themselves, as those of `pg_dump` do. One that was forgotten has to be ended: `SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start`.',
+      'Nothing, if they end by themselves, as those of `pg_dump` do. End one that was forgotten; this lists them: `SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start`.',
   },
   storeNotDurable: {
     level: 'warn',
@@ -377,7 +378,7 @@ export const LOG_EVENTS = {
     message: 'announcements of other servers are not heard; the database is asked every second',
     fields: ['store', 'err'],
     advice:
-      'Nothing: it connects again by itself. Where it stays, see [poolers](postgres.md#connections-and-poolers).',
+      'Nothing: it connects again by itself. If it stays so, see [poolers](postgres.md#connections-and-poolers).',
   },
   announcementDropped: {
     level: 'warn',
@@ -391,7 +392,7 @@ export const LOG_EVENTS = {
     message: 'announcements to other servers were dropped; more came than the database takes',
     fields: ['store', 'announcements', 'topic'],
     advice:
-      'What is typed (`richtext`) comes later, as an operation; files that other servers asked for (`blob-answer`) were not found. Where it stays, see what slows the database down, or store files [centrally](presence-and-blobs.md#blobs).',
+      'What is typed (`richtext`) comes later, as an operation; files that other servers asked for (`blob-answer`) were not found. If it goes on, find out what slows the database down, or store files [centrally](presence-and-blobs.md#blobs).',
   },
   announcementFailed: {
     level: 'error',

@@ -144,7 +144,8 @@ export const METRICS = {
     unit: 'bytes',
     help:
       'Newest operations that may be kept in memory for delivery, until all that see them have been sent them; bounded ' +
-      'by limits.maxFeedBytes. As much again, but 4 MiB at most, may stay until it is let go of, which is not counted.',
+      'by limits.maxFeedBytes. Up to as much again, 4 MiB at most, may stay in memory for up to a second longer, ' +
+      'which is not counted.',
     advice: 'Full is normal. Full within seconds: clients a little behind must read the store.',
   },
   ingestQueuedBytes: {
