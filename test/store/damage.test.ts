@@ -485,6 +485,22 @@ describe.each([
     expect(await store.findRecord('todos', 'b')).toMatchObject({ title: 'title of b', done: true })
   })
 
+  test('tells of a table that is not filled, and was not compared', async () => {
+    await using database = await open()
+    await fill(database)
+    const work = { collection: 'todos', phase: 'rebuild', replays: true, doneThrough: 0, recordsDone: 0 }
+    const pending = JSON.stringify([{ ...work, recordsTotal: null }])
+
+    await database.run(`INSERT INTO _kora_meta (key, value) VALUES ('schema_change', '${pending}')`)
+
+    await using store = await opened(database)
+    const damage: Damage[] = []
+    await store.findDamage?.({ onDamage: (found) => damage.push(found) })
+    expect(damage.filter(({ place }) => place === 'table todos')).toEqual([
+      { place: 'table todos', problem: expect.stringMatching(/^it is not filled, /), isCertain: false },
+    ])
+  })
+
   test('names a tracked field also after the server has tracked it anew', async () => {
     await using database = await open()
     await fill(database)

@@ -43,12 +43,21 @@ export async function findDamage(
   for (const damage of await source.findTrackedDamage()) options.onDamage(damage)
   const records = await searchRecords(source, options)
   for (const collection of Object.keys(source.schema?.collections ?? {})) {
-    if (source.unfinished.has(collection)) continue
+    if (source.unfinished.has(collection)) {
+      options.onDamage(unfilled(collection))
+      continue
+    }
     const stray = await source.countStrayRows(collection)
     if (stray > 0)
       options.onDamage(certain(`table ${collection}`, `${stray} of its rows belong to no record of the log`))
   }
   return { rows, records }
+}
+
+function unfilled(collection: string): Damage {
+  const problem =
+    'it is not filled, and was not compared with the log. A start, or `kora-server migrate`, goes on filling it'
+  return { place: `table ${collection}`, problem, isCertain: false }
 }
 
 // ── the log ────────────────────────────────────────────────────────────────────────────────────
