@@ -115,6 +115,10 @@ const SYMPTOMS: readonly (readonly [string, string])[] = [
     'the proxy: by default nginx takes no body above 1 MB; set `client_max_body_size 0`, see [production-server.md](production-server.md#behind-a-proxy)',
   ],
   [
+    'With many clients, connections are closed as soon as they are made, `/health` too, and the log is silent',
+    'the limit of open files: each connection takes one. Compare `process_open_fds` with `process_max_fds` in the metrics, and raise the limit (`LimitNOFILE` of systemd, `ulimits` of Docker)',
+  ],
+  [
     'Polling clients start over again and again',
     'a load balancer that sends their requests to changing servers, see [scaling.md](scaling.md)',
   ],
