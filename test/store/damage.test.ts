@@ -591,7 +591,7 @@ test.each([
     what: 'a row whose record is one of another collection',
     sql: `UPDATE _kora_records SET collection = (SELECT id FROM _kora_collections WHERE name = 'projects')
       WHERE id = (SELECT record FROM _kora_operations WHERE seq = 3)`,
-    damage: 'row 3 of the log: its recordId is not that of the operation it holds',
+    damage: 'row 3 of the log: its record is missing',
   },
   {
     what: 'a row that is no operation',
@@ -601,7 +601,7 @@ test.each([
   {
     what: 'a row whose record is gone',
     sql: 'DELETE FROM _kora_records WHERE id = (SELECT record FROM _kora_operations WHERE seq = 3)',
-    damage: 'row 3 of the log: its recordId is not that of the operation it holds',
+    damage: 'row 3 of the log: its record is missing',
   },
 ])('names $what in PostgreSQL', async ({ sql, damage }) => {
   await using database = await postgresDatabase()
