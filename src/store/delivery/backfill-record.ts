@@ -2,6 +2,7 @@ import { serializeTimestamp } from '../../core/clock.ts'
 import { deepEqual } from '../../core/deep-equal.ts'
 import type { Operation } from '../../core/operation.ts'
 import type { RecordState } from '../../core/record/state.ts'
+import type { CollectionDefinition } from '../../core/schema/types.ts'
 import { changeOf, keyBefore, type ScopeChange, type ScopeChanges, type ScopeKey } from '../../core/view.ts'
 import type { PlannedEntry, PlannedRecord } from '../append/batch-overlay.ts'
 import { authorPastCorrection } from '../append/correction.ts'
@@ -173,7 +174,9 @@ function pastCorrections(record: RecordOfLog, past: Past, context: AppendContext
   const definition = context.collection(collection)
   const trackedFields = context.trackedFields(collection)
   const present = scopeChangesOf(null, state, trackedFields, null)
-  const settledFrom = new Map(present.map((change) => [change.field, indexSettledFrom(change, past)]))
+  const settledFrom = new Map(
+    present.map((change) => [change.field, indexSettledFrom(change, record, { past, definition })]),
+  )
   return losing.flatMap(({ index, operation }) => {
     const correction = authorPastCorrection({ operation, state, trackedFields, definition, serverNodeId })
     if (correction === null) return []
@@ -185,10 +188,18 @@ function pastCorrections(record: RecordOfLog, past: Past, context: AppendContext
 }
 
 /** The index of the first operation since which the record has not moved by the field. */
-function indexSettledFrom({ field, after }: ScopeChange, { operations, late }: Past): number {
-  if (field === late.field) return 0 // it has not moved since it lost
-  const isOther = ({ scopeChanges }: LogEntry) => keyBefore(changeOf(scopeChanges, field)) !== after
-  return operations.findLastIndex(isOther) + 1
+function indexSettledFrom(
+  { field, after }: ScopeChange,
+  { isCompacted }: RecordOfLog,
+  { past, definition }: { readonly past: Past; readonly definition: CollectionDefinition | null },
+): number {
+  if (field === past.late.field) return 0 // it has not moved since it lost
+  const noted = past.operations.map(({ scopeChanges }) => changeOf(scopeChanges, field))
+  // One that is indexed at the same time may not be noted yet. Nothing is added later to the entries planned here.
+  const known = noted.includes(undefined)
+    ? fieldHistoryOf(past.stored, field, definition, isCompacted).changes
+    : noted
+  return noted.findLastIndex((change, index) => keyBefore(change ?? known[index]) !== after) + 1
 }
 
 /** The operations that lost in the late field before it was tracked, and since which the record has not moved by it. */

@@ -260,6 +260,30 @@ describeEachStore('a record that is indexed by a field late', (openStore) => {
     )
   })
 
+  test('brings it to a query by two fields, too, that are indexed at the same time', async () => {
+    await using store = await openStore({ schema: todoSchema })
+    const [p, q] = [new OperationAuthor('p'), new OperationAuthor('q')]
+    const previousData = { done: false, title: 'before' }
+    await appendAll(store, [
+      q.insert(R1, { title: 'before', userId: 'u1', done: false, priority: 1, dueAt: 1 }, at('q', 0)),
+      q.update(R1, { done: false }, { previousData: { done: false }, ...at('q', 30) }),
+      p.update(R1, { done: true, title: 'late' }, { previousData, ...at('p', 20) }),
+      q.update(R1, { priority: 2 }, { previousData: { priority: 1 }, ...at('q', 31) }),
+    ])
+    const fields = ['done', 'priority', 'dueAt']
+
+    await Promise.all(fields.map((field) => store.trackScopeField('todos', field)))
+
+    const [kept, gained] = [
+      { done: false, dueAt: 1 },
+      { done: false, priority: 2 },
+    ]
+    expect(shownBy([kept], await sentTo(store, null, [kept]))).toMatchObject({ title: 'late', ...kept })
+    const sent = await sentTo(store, { todos: gained })
+    expect(shownBy([gained], sent)).toMatchObject({ title: 'late', ...gained })
+    expect(JSON.stringify(sent)).not.toContain('before')
+  })
+
   test.each([
     ['by a field that is tracked', { userId: 'u2' }],
     ['by one that is tracked later still', { priority: 2 }],
