@@ -2,9 +2,10 @@ import type { StoreError } from '../../core/errors.ts'
 import { isCorrupt } from '../damage/corrupt.ts'
 import { certain, type Damage } from '../damage/damage.ts'
 import type { PostgresDatabase, Queries } from './database.ts'
+import { isDiskError } from './postgres-errors.ts'
 
 /** A file of the database: a table of the store, or an index of one. */
-interface Relation {
+export interface Relation {
   readonly table: string
   readonly path: string
   /** null: the table itself */
@@ -34,8 +35,9 @@ const ONLY_THE_INDEX =
 
 /**
  * Reads the tables of a store and their indexes, because PostgreSQL compares a page with its checksum when it reads
- * it from a file. Not read are: pages that it has in memory, and serves from there; values that are stored outside of
- * their rows; pages of a hash index that no row leads to.
+ * it from a file. A file that is missing, or that the disk does not give, is told likewise. Not read are: pages that
+ * it has in memory, and serves from there; values that are stored outside of their rows; pages of a hash index that no
+ * row leads to.
  *
  * @param collections those that have tables
  */
@@ -48,8 +50,7 @@ export async function findDamagedPages(
   for (const relation of relations) {
     const message = await tryToRead(db, relation)
     if (message === null) continue
-    // A damaged first page of an index lets every statement on its table fail.
-    const damaged = relations.find(({ path }) => message.includes(`"${path}"`)) ?? relation
+    const damaged = relationNamedIn(message, relations) ?? relation
     found.set(damaged.path, damageOf(db, damaged, message))
   }
   return [...found.values()]
@@ -96,9 +97,19 @@ async function tryToRead(db: PostgresDatabase, relation: Relation): Promise<stri
     })
     return null
   } catch (error) {
-    if (isCorrupt(error)) return ((error as StoreError).cause as Error).message
+    if (isCorrupt(error) || isDiskError(error)) return ((error as StoreError).cause as Error).message
     throw error
   }
+}
+
+/**
+ * What a message is about, because a damaged first page of an index lets every statement on its table fail. A message
+ * has the file or, of a page without content, the name of the index; both are in quotes or not, as is usual in the
+ * version and the language of the database.
+ */
+export function relationNamedIn(message: string, relations: readonly Relation[]): Relation | undefined {
+  const words = new Set(message.match(/[\w/]+/g))
+  return relations.find(({ path, index }) => words.has(path) || (index !== null && words.has(index.name)))
 }
 
 async function readAll(queries: Queries, table: string, index: IndexDefinition | null): Promise<void> {

@@ -32,6 +32,11 @@ export function isLockTimeout(error: unknown): boolean {
   return sqlStateOf(error instanceof KoraServerError ? error.cause : error) === LOCK_TIMEOUT
 }
 
+/** True when the database could not read a file, which may be missing. */
+export function isDiskError(error: unknown): boolean {
+  return sqlStateOf(error instanceof KoraServerError ? error.cause : error)?.startsWith('58') === true
+}
+
 /** True when the host accepts no writes, like a primary that has become a replica. */
 export function isRefusedWrite(error: unknown): boolean {
   return sqlStateOf(error) === REFUSED_WRITE

@@ -1,10 +1,15 @@
+import { rmSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { systemRuntime } from '../../../src/core/system-runtime.ts'
 import { createPostgresServerStore } from '../../../src/index.ts'
 import type { Damage } from '../../../src/store/damage/damage.ts'
-import { findDamagedPages } from '../../../src/store/postgres/damaged-pages.ts'
+import {
+  findDamagedPages,
+  type Relation,
+  relationNamedIn,
+} from '../../../src/store/postgres/damaged-pages.ts'
 import { PostgresDatabase } from '../../../src/store/postgres/database.ts'
-import { flipInPlace, relationFiles } from '../../support/disk/relation-files.ts'
+import { flipInPlace, type RelationFile, relationFiles } from '../../support/disk/relation-files.ts'
 import { appendAll, OperationAuthor, recordIdOf } from '../../support/operation-author.ts'
 import { PostgresServer } from '../../support/postgres.ts'
 import { todoSchema } from '../../support/todo-app.ts'
@@ -27,15 +32,7 @@ test('a damaged page is told with its table or its index', async () => {
   await store.close()
   await database.query("UPDATE _kora_nodes SET user_id = 'alice', has_written = true")
   await database.query('CREATE EXTENSION pg_buffercache')
-  const find = async (): Promise<readonly Damage[]> => {
-    // Connections remember the first page of an index.
-    const db = new PostgresDatabase({ connectionString, readOnly: true }, systemRuntime())
-    try {
-      return await findDamagedPages(db, ['todos'])
-    } finally {
-      await db.close()
-    }
-  }
+  const find = (): Promise<readonly Damage[]> => findIn(connectionString, ['todos'])
   expect(await find()).toEqual([])
 
   const files = (await relationFiles(database)).filter(({ name }) =>
@@ -71,3 +68,61 @@ test('a damaged page is told with its table or its index', async () => {
     if (large.includes(file) && !mayBeUnused) expect([...told], file.name).toEqual(['0', '1', '3'])
   }
 }, 120_000)
+
+test.each([
+  ['a first page', (path: string) => writeFileSync(path, Buffer.alloc(PAGE_BYTES))],
+  ['a file', (path: string) => rmSync(path)],
+])(
+  'an index without %s is told, and nothing else of its table',
+  async (_, damage) => {
+    const name = '_kora_operations_record_seq_idx'
+    await using server = await PostgresServer.start(['fsync=off', 'autovacuum=off'])
+    await using database = await server.openDatabase()
+    const { connectionString } = database
+    await (await createPostgresServerStore({ connectionString })).close()
+    const file = (await relationFiles(database)).find((other) => other.name === name) as RelationFile
+    await server.stop()
+    damage(file.path)
+    await server.start()
+
+    const found = await findIn(connectionString, [])
+
+    const remedy = `REINDEX INDEX "public"."${name}"`
+    const problem = expect.stringMatching(
+      new RegExp(`^the database cannot read it: .*${remedy} writes it anew$`),
+    )
+    expect(found).toEqual([{ place: `index ${name}`, problem, isCertain: true }])
+    await database.query(remedy)
+    expect(await findIn(connectionString, [])).toEqual([])
+  },
+  60_000,
+)
+
+test.each([
+  'invalid page in block 0 of relation base/16384/16559', // PostgreSQL 14 to 17
+  'invalid page in block 0 of relation "base/16384/16559"', // 18
+  'could not read block 131072 in file "base/16384/16559.1": Input/output error',
+  'index "todos_pkey" contains unexpected zero page at block 0',
+  'Index »todos_pkey« enthält unerwartete Null-Seite in Block 0',
+])('finds the index that a message is about: %s', (message) => {
+  const ofTodos = (path: string, name: string): Relation => ({
+    table: 'todos',
+    path,
+    index: { name, method: 'btree', keys: ['id'], predicate: 'true' },
+  })
+  const index = ofTodos('base/16384/16559', 'todos_pkey')
+  const others = [ofTodos('base/16384/1655', 'todos_pkey1'), ofTodos('base/16384/165590', 'todos')]
+  const table: Relation = { table: 'todos', path: 'base/16384/16500', index: null }
+
+  expect(relationNamedIn(message, [table, ...others, index])).toBe(index)
+})
+
+async function findIn(connectionString: string, collections: readonly string[]): Promise<readonly Damage[]> {
+  // Connections remember the first page of an index.
+  const db = new PostgresDatabase({ connectionString, readOnly: true }, systemRuntime())
+  try {
+    return await findDamagedPages(db, collections)
+  } finally {
+    await db.close()
+  }
+}
