@@ -84,7 +84,7 @@ export interface DamageSource {
   /** Collections whose tables are not filled yet. */
   readonly unfinished: ReadonlySet<string>
   /** Damage that the database itself finds. */
-  findDatabaseDamage(): Promise<readonly Damage[]>
+  findDatabaseDamage(): AsyncIterable<Damage>
   /** The end of the log, and the operations up to there, at one moment. */
   readEnd(): Promise<{ readonly deliverySequence: number; readonly operations: number }>
   /** Rows above `after` up to `end`, ascending; at least one, as long as there are any. */

@@ -38,7 +38,7 @@ export async function findDamage(
   options: DamageSearchOptions,
 ): Promise<DamageSearchResult> {
   options.onProgress?.({ phase: 'database', done: 0, total: 1 })
-  for (const damage of await source.findDatabaseDamage()) options.onDamage(damage)
+  for await (const damage of source.findDatabaseDamage()) options.onDamage(damage)
   const rows = await searchLog(source, options)
   for (const damage of await source.findTrackedDamage()) options.onDamage(damage)
   const records = await searchRecords(source, options)

@@ -48,30 +48,17 @@ export class PostgresDamageSource implements DamageSource {
     return this.#core.settings.schema
   }
 
-  async findDatabaseDamage(): Promise<readonly Damage[]> {
-    const { db, settings } = this.#core
-    const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
-    const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
-      // After a restore the server's own numbers may continue, and entries of its former nodes count snapshots,
-      // which are not stored as theirs. Operations of guests are stored under the node.
-      `SELECT node_id, max_sequence, stored FROM (
-          SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
-            (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
-          FROM {nodes} c LEFT JOIN {nodes} n ON n.node_id = split_part(c.node_id, chr(31), 1)
-          WHERE c.max_sequence > 0 AND c.node_id <> ALL($1::text[])
-        ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
-      [[settings.serverNodeId, ...settings.formerNodeIds]],
-    )
+  /** The pages first: a damaged one may keep the database from answering what comes after. */
+  async *findDatabaseDamage(): AsyncGenerator<Damage> {
+    const { db } = this.#core
     const collections = Object.keys(this.schema?.collections ?? {})
-    const pages = await findDamagedPages(db, collections)
-    const damage = [
-      ...pages,
-      ...(await findMissingIndexes(db, collections)),
-      ...ahead.map((claim) => damageOfClaim(...claim)),
-    ]
-    if (checksums?.[0] === 'on') return damage
+    yield* await findDamagedPages(db, collections)
+    yield* await findMissingIndexes(db, collections)
+    yield* await this.#findClaimsAhead()
+    const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
+    if (checksums?.[0] === 'on') return
     const problem = 'data checksums are off, so that PostgreSQL does not notice a damaged page (pg_checksums)'
-    return [...damage, { place: 'the database', problem, isCertain: false }]
+    yield { place: 'the database', problem, isCertain: false }
   }
 
   async readEnd(): Promise<{ deliverySequence: number; operations: number }> {
@@ -148,6 +135,22 @@ export class PostgresDamageSource implements DamageSource {
       [collection],
     )
     return Math.max(0, row?.[0] ?? 0)
+  }
+
+  async #findClaimsAhead(): Promise<Damage[]> {
+    const { db, settings } = this.#core
+    const ahead = await db.rows<[entry: string, claimed: number, stored: number]>(
+      // After a restore the server's own numbers may continue, and entries of its former nodes count snapshots,
+      // which are not stored as theirs. Operations of guests are stored under the node.
+      `SELECT node_id, max_sequence, stored FROM (
+          SELECT c.node_id, c.max_sequence, ${STORED_SEQUENCE} AS stored,
+            (SELECT value::bigint FROM {meta} WHERE key = '${INHERITED_CLAIM}' || c.node_id) AS inherited
+          FROM {nodes} c LEFT JOIN {nodes} n ON n.node_id = split_part(c.node_id, chr(31), 1)
+          WHERE c.max_sequence > 0 AND c.node_id <> ALL($1::text[])
+        ) AS claims WHERE max_sequence > greatest(stored, inherited)`,
+      [[settings.serverNodeId, ...settings.formerNodeIds]],
+    )
+    return ahead.map((claim) => damageOfClaim(...claim))
   }
 
   async #readPage(

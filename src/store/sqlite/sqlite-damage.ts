@@ -64,15 +64,13 @@ export class SqliteDamageSource implements DamageSource {
     return this.#unfinished()
   }
 
-  async findDatabaseDamage(): Promise<readonly Damage[]> {
+  async *findDatabaseDamage(): AsyncGenerator<Damage> {
     const found = this.#core.db.pragma(`integrity_check(${MAX_DATABASE_PROBLEMS})`) as {
       integrity_check: string
     }[]
     const problems = found.map((row) => row.integrity_check).filter((text) => text !== 'ok')
-    return [
-      ...problems.map((problem) => certain('the file', problem)),
-      ...this.#statements.claimsAhead.all(this.#serverNodes()).map((claim) => damageOfClaim(...claim)),
-    ]
+    yield* problems.map((problem) => certain('the file', problem))
+    yield* this.#statements.claimsAhead.all(this.#serverNodes()).map((claim) => damageOfClaim(...claim))
   }
 
   /** As JSON. Their numbers also count snapshots, which may be stored in other ways or not at all. */

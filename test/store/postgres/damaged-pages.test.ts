@@ -98,6 +98,32 @@ test.each([
   60_000,
 )
 
+test('a damaged page is told also where it keeps the rest of the check from an answer', async () => {
+  await using server = await PostgresServer.start(['fsync=off', 'autovacuum=off'])
+  await using database = await server.openDatabase()
+  const { connectionString } = database
+  const filled = await createPostgresServerStore({ connectionString })
+  const author = new OperationAuthor('phone')
+  const operations = Array.from({ length: OPERATIONS }, (_, index) =>
+    author.insert(recordIdOf(`${index}`), {}),
+  )
+  await appendAll(filled, operations)
+  await filled.close()
+  const name = '_kora_operations_node_sequence_number_idx'
+  await server.stop()
+  await server.start() // so that pages come from the files
+  const file = (await relationFiles(database)).find((other) => other.name === name) as RelationFile
+  flipInPlace([file], file.bytes - PAGE_BYTES + 100, 0) // the last page has the last operation of the node
+  const store = await createPostgresServerStore({ connectionString, readOnly: true })
+  const places: string[] = []
+
+  const search = store.findDamage?.({ onDamage: ({ place }) => places.push(place) })
+
+  await expect(search).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+  expect(places).toEqual([`index ${name}`])
+  await store.close()
+}, 60_000)
+
 test.each([
   'invalid page in block 0 of relation base/16384/16559', // PostgreSQL 14 to 17
   'invalid page in block 0 of relation "base/16384/16559"', // 18
