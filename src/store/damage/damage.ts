@@ -66,8 +66,8 @@ export interface StoredRecordRow {
   readonly state: string | null
   /** The operations that a replay of the record folds; null when a row of it is damaged. */
   readonly history: readonly Operation[] | null
-  /** Its row in the table of its collection; null: there is none. */
-  readonly shown: MaterializedRecord | 'unreadable' | null
+  /** Its row in the table of its collection; null: there is none. Rows of an incomplete table are not compared. */
+  readonly shown: MaterializedRecord | 'unreadable' | 'incomplete table' | null
 }
 
 /** A record of which not even the name is known. */

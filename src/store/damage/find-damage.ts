@@ -207,7 +207,7 @@ async function problemOfRecord(
       ? isOneInsert(history)
       : await isStateOf(source, record, { state, replayed: withKeptMark(replayed, state, history) })
   if (!isSound) return 'its state is not that of the replayed log'
-  if (collection === null) return null
+  if (collection === null || shown === 'incomplete table') return null
   if (shown === 'unreadable') return 'its row in the table cannot be read'
   if (shown === null) return 'its table has no row for it'
   const wrong = differingColumn(shown, replayed, collection, source)

@@ -20,6 +20,7 @@ import type { MaterializedRecord } from '../store.ts'
 import { findDamagedPages } from './damaged-pages.ts'
 import type { Queries } from './database.ts'
 import { metaTable } from './meta-table.ts'
+import { damageOfMissing, findMissingColumns, type MissingColumns } from './missing-columns.ts'
 import { findMissingIndexes } from './missing-indexes.ts'
 import { STORED_SEQUENCE } from './node-registry.ts'
 import type { PostgresCore } from './postgres-core.ts'
@@ -33,11 +34,18 @@ export class PostgresDamageSource implements DamageSource {
   readonly dialect = 'postgres'
   readonly unfinished: ReadonlySet<string>
   readonly #core: PostgresCore
+  readonly #missing: MissingColumns
   readonly #retiredFields = new RetiredFields()
 
-  constructor(core: PostgresCore, unfinished: ReadonlySet<string>) {
+  private constructor(core: PostgresCore, unfinished: ReadonlySet<string>, missing: MissingColumns) {
     this.#core = core
     this.unfinished = unfinished
+    this.#missing = missing
+  }
+
+  static async open(core: PostgresCore, unfinished: ReadonlySet<string>): Promise<PostgresDamageSource> {
+    const missing = await findMissingColumns(core.db, core.db.schema, core.settings.schema)
+    return new PostgresDamageSource(core, unfinished, missing)
   }
 
   get runtime() {
@@ -53,7 +61,9 @@ export class PostgresDamageSource implements DamageSource {
     const { db } = this.#core
     const collections = Object.keys(this.schema?.collections ?? {})
     yield* await findDamagedPages(db, collections)
-    yield* await findMissingIndexes(db, collections)
+    yield* damageOfMissing(db, this.#missing)
+    const existing = collections.filter((name) => !this.#missing.has(name))
+    yield* await findMissingIndexes(db, existing)
     yield* await this.#findClaimsAhead()
     const [checksums] = await db.rows<[string]>("SELECT current_setting('data_checksums')")
     if (checksums?.[0] === 'on') return
@@ -128,6 +138,7 @@ export class PostgresDamageSource implements DamageSource {
   }
 
   async countStrayRows(collection: string): Promise<number> {
+    if (this.#missing.has(collection)) return 0
     const { db } = this.#core
     const [row] = await db.rows<[number]>(
       `SELECT (SELECT count(*) FROM ${db.table(collection)})
@@ -173,7 +184,9 @@ export class PostgresDamageSource implements DamageSource {
         : {
             ...row,
             history: histories.get(row.ref) ?? [],
-            shown: shown.get(row.collection)?.get(row.recordId) ?? null,
+            shown: this.#missing.has(row.collection)
+              ? 'incomplete table'
+              : (shown.get(row.collection)?.get(row.recordId) ?? null),
           },
     )
   }
@@ -182,14 +195,13 @@ export class PostgresDamageSource implements DamageSource {
   async #readApart(row: RecordRow): Promise<StoredRecordRow> {
     const { db, log } = this.#core
     const history = await readIfSound(() => log.historiesOfRecords(db, [row.ref]), null)
-    const shown = await readIfSound(
-      () => this.#findShown(db, row.collection, [row.recordId]),
-      'unreadable' as const,
-    )
+    const shown = this.#missing.has(row.collection)
+      ? 'incomplete table'
+      : await readIfSound(() => this.#findShown(db, row.collection, [row.recordId]), 'unreadable' as const)
     return {
       ...row,
       history: history === null ? null : (history.get(row.ref) ?? []),
-      shown: shown === 'unreadable' ? shown : (shown.get(row.recordId) ?? null),
+      shown: typeof shown === 'string' ? shown : (shown.get(row.recordId) ?? null),
     }
   }
 
@@ -199,7 +211,7 @@ export class PostgresDamageSource implements DamageSource {
     recordIds: readonly string[],
   ): Promise<Map<string, MaterializedRecord>> {
     const { tables } = this.#core.settings
-    if (tables === null || this.unfinished.has(collection)) return new Map()
+    if (tables === null || this.unfinished.has(collection) || this.#missing.has(collection)) return new Map()
     return tables.findAny(queries, collection, recordIds)
   }
 

@@ -19,6 +19,9 @@ const REFUSED_WRITE = '25006'
 
 const MISSING_RIGHT = '42501'
 
+/** A table, or a column, does not exist. */
+const MISSING_TABLE: readonly (string | null)[] = ['42P01', '42703']
+
 const LOCK_TIMEOUT = '55P03'
 
 /** True when the transaction lost against another one, and may be repeated as it is. */
@@ -203,6 +206,10 @@ function failureOf(error: unknown): Failure | null {
     // Only the text says on which object.
     const reason = `the role lacks a right (${(error as Error).message}). Grant it, or make it the owner.`
     return { code: 'STORE_UNAVAILABLE', reason }
+  }
+  if (MISSING_TABLE.includes(state)) {
+    const reason = `a table is not as it was made (${(error as Error).message}). See "kora-server check --deep".`
+    return { code: 'STORE_CORRUPT', reason }
   }
   if (state !== null) return FAILURES.find(({ prefix }) => state.startsWith(prefix)) ?? null
   if (systemCodeOf(error) !== null || isLostConnection(error)) {

@@ -447,7 +447,7 @@ export class PostgresServerStore implements ServerStore {
   async findDamage(options: DamageSearchOptions): Promise<DamageSearchResult> {
     return this.#access.read(async ({ core, migration }) => {
       if (core.isEmpty) return { rows: 0, records: 0 }
-      return findDamage(new PostgresDamageSource(core, await migration.unfinished()), options)
+      return findDamage(await PostgresDamageSource.open(core, await migration.unfinished()), options)
     })
   }
 

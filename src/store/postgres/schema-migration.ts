@@ -32,6 +32,7 @@ import type { Queries, Transaction } from './database.ts'
 import { joinSchema, rememberIn } from './join-schema.ts'
 import { runLongStatement } from './long-statement.ts'
 import { metaTable } from './meta-table.ts'
+import { findMissingColumns, stepsToAdd } from './missing-columns.ts'
 import { namesInUse } from './names-in-use.ts'
 import type { PostgresCore } from './postgres-core.ts'
 import { parseStoredRecord, type RecordRow, type StoredRecordRow } from './postgres-log.ts'
@@ -160,7 +161,7 @@ export class SchemaMigration {
     return { isUpToDate, statements, changes: plan.changes }
   }
 
-  /** Replays the records of the collections and writes their rows. */
+  /** Replays the records of the collections and writes their rows, to tables and columns that it makes if need be. */
   async rebuild(
     schema: SchemaDefinition,
     collections: readonly string[],
@@ -172,7 +173,9 @@ export class SchemaMigration {
     await this.#fill(async () => {
       await core.transaction(async (transaction) => {
         const pending = await this.#pending(transaction)
-        for (const step of planSchemaChange(null, schema).steps) {
+        const missing = await findMissingColumns(transaction, core.db.schema, schema)
+        // Columns before the indexes on them, which went with them.
+        for (const step of [...stepsToAdd(missing, schema), ...planSchemaChange(null, schema).steps]) {
           if (wanted.has(collectionOf(step))) await this.#execute(transaction, this.#render(step))
         }
         await this.#setPending(transaction, [
