@@ -52,7 +52,8 @@ export const ERROR_CODES = {
   },
   STORE_NEWER: {
     meaning: 'The store was written by a newer release of kora-server.',
-    remedy: 'Start the release that the message names, or a later one.',
+    remedy:
+      'Start the release that wrote it, or a later one. To go back, restore the backup from before the upgrade into a fresh store.',
   },
   STORE_CORRUPT: {
     meaning: 'The store holds something that cannot be read back.',
