@@ -94,6 +94,35 @@ function flipBit(bytes: Buffer, position: number): Buffer {
   return damaged
 }
 
+/** Flips the bit that gives row 104 of the log another number, which it returns. */
+function giveNumberOfAnother(filename: string): number {
+  const sound = readFileSync(filename)
+  const text = rowsIn(filename).find(({ seq }) => seq === 104)?.wire_json ?? ''
+  const start = sound.indexOf(text)
+  for (let position = start - 100; position < start; position++) {
+    for (let bit = 0; bit < 8; bit++) {
+      const damaged = Buffer.from(sound)
+      damaged[position] = (damaged[position] ?? 0) ^ (1 << bit)
+      writeFileSync(filename, damaged)
+      const moved = rowsIn(filename).find(({ seq, wire_json }) => wire_json === text && seq !== 104)
+      if (moved !== undefined) return moved.seq
+    }
+  }
+  throw new Error('No bit before the row is of its number')
+}
+
+/** All rows of the log in the order of the file; none where it cannot be read. */
+function rowsIn(filename: string): readonly { readonly seq: number; readonly wire_json: string }[] {
+  const db = new (loadSqliteDriver())(filename, { readonly: true })
+  try {
+    return db.prepare('SELECT * FROM _kora_operations NOT INDEXED').all() as ReturnType<typeof rowsIn>
+  } catch {
+    return []
+  } finally {
+    db.close()
+  }
+}
+
 describe('a bit that is another than was written', () => {
   test(
     'in an SQLite store is never served as an operation, and never goes unnoticed',
@@ -215,6 +244,23 @@ describe('a bit that is another than was written', () => {
     },
     timeoutMs(300_000),
   )
+
+  test('that gives a row the number of another one is named, with all the rest that is damaged', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))
+    try {
+      const filename = join(directory, 'store.db')
+      const store = createSqliteServerStore({ filename })
+      await fill(store)
+      await store.close()
+      const number = giveNumberOfAnother(filename)
+
+      const places = await findDamage(() => sqliteStore(filename)({ readOnly: true }))
+      expect(places).toEqual(expect.arrayContaining(['the file', `row ${number} of the log`]))
+      expect(places?.some((place) => place.startsWith('record todos/'))).toBe(true)
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  })
 
   test('in the name of a tracked field is named, and nobody is served what is not theirs', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'kora-bit-rot-'))

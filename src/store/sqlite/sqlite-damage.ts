@@ -129,10 +129,18 @@ export class SqliteDamageSource implements DamageSource {
     afterRef: number,
     limit: number,
   ): Promise<readonly (StoredRecordRow | UnreadableRecord)[]> {
-    return this.#core.db.transaction(() => {
+    const { db, filename } = this.#core
+    const read = () => {
       this.#core.refreshIfForeign()
       return this.#statements.records.all(afterRef, limit).map((row) => this.#toStoredRecord(row))
-    })()
+    }
+    try {
+      return db.transaction(read)()
+    } catch (error) {
+      // A transaction that has met damage does not end well, even where all that was asked for has been answered.
+      if (!isCorrupt(toStoreError(error, filename))) throw error
+      return read()
+    }
   }
 
   async countStrayRows(collection: string): Promise<number> {
