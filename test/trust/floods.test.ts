@@ -54,14 +54,20 @@ describe('upgrades that never speak', () => {
       ({ msg, code }) => msg === LOG_EVENTS.sessionClosed.message && code === HANDSHAKE_TIMEOUT,
     ).length
 
+  /** Asks anew where a busy machine let the time of a handshake pass before the request was read. */
+  async function openUpgrade(): Promise<SocketClient> {
+    for (;;) {
+      const client = await new SocketClient(daemon.url).opened()
+      if (!client.isEnded) return client
+    }
+  }
+
   /** @returns the codes that they are closed with, by how often, and how long the last one of a wave was open */
   async function openSilent(count: number): Promise<{ codes: Map<number, number>; longestMs: number }> {
     const codes = new Map<number, number>()
     let longestMs = 0
     for (let opened = 0; opened < count; opened += WAVE) {
-      const silent = await Promise.all(
-        Array.from({ length: WAVE }, () => new SocketClient(daemon.url).opened()),
-      )
+      const silent = await Promise.all(Array.from({ length: WAVE }, openUpgrade))
       const openedAt = performance.now()
       for (const { ended } of silent) {
         const { code } = await ended
