@@ -124,7 +124,7 @@ function firstIndexByClock(stored: readonly Operation[]): ReadonlyMap<string, nu
 
 /** The operation that has the clock of a snapshot: where that is a correction, the one that it corrects. */
 interface Corrected {
-  /** undefined: it was dropped since */
+  /** Where it was dropped since, the first one that is left; undefined: there is none. */
   readonly operation: Operation | undefined
   /** What it did to the field. */
   readonly change: ScopeChange | undefined

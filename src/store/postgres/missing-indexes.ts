@@ -6,7 +6,7 @@ import { metaTable } from './meta-table.ts'
 interface Index {
   readonly table: string
   readonly isUnique: boolean
-  /** What follows "USING" in PostgreSQL's own definition of it. */
+  /** What follows "USING" in PostgreSQL's own definition of it, but for storage parameters, which are the operator's. */
   readonly definition: string
 }
 
@@ -82,7 +82,7 @@ async function listIndexes(db: PostgresDatabase): Promise<readonly StoredIndex[]
     [table: string, name: string, isUnique: boolean, isValid: boolean, definition: string]
   >(
     `SELECT t.relname, c.relname, x.indisunique, x.indisvalid AND x.indisready,
-        substring(pg_get_indexdef(x.indexrelid) FROM ' USING (.*)$')
+        regexp_replace(substring(pg_get_indexdef(x.indexrelid) FROM ' USING (.*)$'), ' WITH \\([^)]*\\)', '')
       FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_class c ON c.oid = x.indexrelid
       JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = $1`,
     [db.schema],

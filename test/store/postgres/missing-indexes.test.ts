@@ -59,3 +59,17 @@ test('an index that is not valid is named, with the statement that writes it ane
     await db.close()
   }
 })
+
+test('an index that the operator stores in another way is not missed', async () => {
+  await using database = await openTestDatabase()
+  const { connectionString } = database
+  await (await createPostgresServerStore({ connectionString })).close()
+  await database.query('ALTER INDEX _kora_operations_record_seq_idx SET (fillfactor = 80)')
+  await database.query('ALTER INDEX _kora_operations_id_idx SET (fillfactor = 80)')
+  const db = new PostgresDatabase({ connectionString, readOnly: true }, systemRuntime())
+  try {
+    expect(await findMissingIndexes(db, [])).toEqual([])
+  } finally {
+    await db.close()
+  }
+})
